@@ -1,0 +1,1 @@
+"""Numbers that are known, each with its source and its evidence grade."""

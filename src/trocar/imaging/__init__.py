@@ -1,0 +1,1 @@
+"""Read a CT: bone, walls, lesion, calibration."""

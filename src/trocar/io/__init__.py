@@ -1,0 +1,1 @@
+"""The door: files in and out, turned into records at the sill."""

@@ -1,0 +1,1 @@
+"""What travels from room to room: frozen records with no behaviour beyond their own geometry."""

@@ -1,0 +1,213 @@
+"""A plan: needles with their margins, angles and reasons, and why there is none where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import asin, atan2, cos, degrees, hypot, radians, sin
+from typing import Literal
+
+import numpy as np
+
+from trocar.errors import InputError
+from trocar.facts.products import Needle
+from trocar.model.case import Finding, Gravity, Lesion, Site
+from trocar.model.result import Run
+from trocar.model.space import Float, Segment
+
+Position = Literal["prone", "supine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """A structure to keep away from and the least distance from the needle's surface to it."""
+
+    structure: str
+    margin_mm: float
+    caution_mm: float  # below this a margin is a caution
+    source: str = ""
+    verified: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Margin:
+    """How far a needle's surface stays from one structure, and what that means."""
+
+    structure: str
+    distance_mm: float  # from the needle's surface; negative when the needle is inside
+    required_mm: float
+    caution_mm: float
+    nearest_mm: Float | None = None  # the point of the structure that is nearest
+
+    @property
+    def verdict(self) -> Literal["ok", "caution", "stop"]:
+        """Stop below the limit (or not a number), caution below the caution distance, else ok."""
+        if not self.distance_mm >= self.required_mm:
+            return "stop"
+        return "ok" if self.distance_mm >= self.caution_mm else "caution"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GantryAngles:
+    """How to hold a needle in the CT room.
+
+    ``tilt_deg`` turns the slice about the patient's left-right axis (positive: the needle comes
+    from the head side) until the needle lies in it; ``in_plane_deg`` is then the needle's angle
+    from the vertical within that slice (positive: it comes from the patient's left).
+    """
+
+    in_plane_deg: float
+    tilt_deg: float
+    from_behind: bool
+
+    @classmethod
+    def of(cls, entry_mm: Float, target_mm: Float) -> GantryAngles:
+        """Angles of the needle that goes from entry to target."""
+        u = Segment(start_mm=target_mm, end_mm=entry_mm).direction
+        behind = bool(u[1] >= 0)
+        v = u[1] if behind else -u[1]
+        return cls(
+            in_plane_deg=degrees(atan2(u[0], hypot(u[1], u[2]))),
+            tilt_deg=degrees(atan2(u[2], v)),
+            from_behind=behind,
+        )
+
+    def direction(self) -> Float:
+        """Unit LPS vector from target to entry that these angles describe."""
+        a, t = radians(self.in_plane_deg), radians(self.tilt_deg)
+        sign = 1.0 if self.from_behind else -1.0
+        return np.array([sin(a), sign * cos(a) * cos(t), cos(a) * sin(t)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CArmAngles:
+    """Receptor position for the view down the needle, hub towards the receptor.
+
+    ``oblique_deg`` from the vertical through the patient as positioned, towards the patient's left
+    positive; ``cranial_deg`` towards the head positive.
+    """
+
+    oblique_deg: float
+    cranial_deg: float
+    position: Position
+
+    @classmethod
+    def of(cls, entry_mm: Float, target_mm: Float, position: Position) -> CArmAngles:
+        """Angles of the receptor that looks down the needle from its hub."""
+        u = Segment(start_mm=target_mm, end_mm=entry_mm).direction
+        up = u[1] if position == "prone" else -u[1]
+        return cls(
+            oblique_deg=degrees(atan2(u[0], up)),
+            cranial_deg=degrees(asin(float(np.clip(u[2], -1, 1)))),
+            position=position,
+        )
+
+    def direction(self) -> Float:
+        """Unit LPS vector from target to receptor that these angles describe."""
+        o, c = radians(self.oblique_deg), radians(self.cranial_deg)
+        sign = 1.0 if self.position == "prone" else -1.0
+        return np.array([cos(c) * sin(o), sign * cos(c) * cos(o), sin(c)])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trajectory:
+    """One needle from skin to tip, measured against everything it must respect.
+
+    Distances are mm, angles degrees, points LPS. ``breach_probability`` is the chance that the
+    needle, misplaced as ``placement_error_mm`` (standard deviation of the tip across the axis)
+    says, comes closer than a limit to a structure or leaves its corridor.
+    """
+
+    route: str
+    needle: Needle
+    entry_mm: Float
+    target_mm: Float
+    position: Position
+    bone_entry_mm: Float
+    bone_length_mm: float
+    cortex_angle_deg: float
+    margins: tuple[Margin, ...]
+    corridor_clearance_mm: float | None = None  # needle surface to the corridor's cortex
+    breach_probability: float = float("nan")
+    breach_interval: tuple[float, float] = (float("nan"), float("nan"))
+    placement_error_mm: float = float("nan")
+    cost: float = float("nan")
+    reason: str = ""
+    cost_parts: Mapping[str, float] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.needle.outer_mm > 0:
+            raise InputError(f"needle diameter {self.needle.outer_mm} mm; expected more than 0")
+        Segment(start_mm=self.entry_mm, end_mm=self.target_mm)
+
+    @property
+    def path(self) -> Segment:
+        """The needle as a segment from skin to tip."""
+        return Segment(start_mm=self.entry_mm, end_mm=self.target_mm)
+
+    @property
+    def depth_mm(self) -> float:
+        """Distance from skin to tip."""
+        return self.path.length_mm
+
+    @property
+    def gantry(self) -> GantryAngles:
+        """Angles for the CT room."""
+        return GantryAngles.of(self.entry_mm, self.target_mm)
+
+    @property
+    def c_arm(self) -> CArmAngles:
+        """Angles for the view down the needle."""
+        return CArmAngles.of(self.entry_mm, self.target_mm, self.position)
+
+    @property
+    def worst(self) -> Margin | None:
+        """The margin that matters most: smallest distance beyond its limit."""
+        return min(self.margins, key=lambda m: m.distance_mm - m.required_mm, default=None)
+
+    @property
+    def verdict(self) -> Gravity:
+        """Stop, caution or note (all well), from the margins and the findings."""
+        grades = [f.gravity for f in self.findings]
+        grades += [Gravity(m.verdict) for m in self.margins if m.verdict != "ok"]
+        return min(grades, key=lambda g: g.rank, default=Gravity.NOTE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Why a route gave no needle, in words and in counts of what stopped its candidates."""
+
+    route: str
+    reason: str
+    candidates: int
+    stopped_by: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NeedleSet:
+    """Several needles used together: their indices among the options and their spacing."""
+
+    members: tuple[int, ...]
+    tip_spacing_mm: float
+    shaft_spacing_mm: float  # smallest surface-to-surface distance of two shafts
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Plan:
+    """What is proposed for one lesion: ranked needles, sets of needles, refusals and findings."""
+
+    case_id: str
+    site: Site
+    lesion: Lesion
+    options: tuple[Trajectory, ...]
+    sets: tuple[NeedleSet, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    run: Run | None = None
+
+    @property
+    def best(self) -> Trajectory | None:
+        """The first option, or None when there is no safe needle."""
+        return self.options[0] if self.options else None

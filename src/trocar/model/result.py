@@ -1,0 +1,167 @@
+"""What was computed: anatomy read from a CT, projected views, and how a result came about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trocar.model.case import Finding, Site
+from trocar.model.space import Float, Grid, Mask, Volume
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scan:
+    """A CT as it came through the door: its volume and what its header said about it.
+
+    ``contrast`` and ``kvp`` are None when the file does not say.
+    """
+
+    volume: Volume
+    name: str  # what a person calls it: series description or file name
+    sha256: str  # of the pixel data and geometry, the same however the files are named
+    kvp: float | None = None
+    kernel: str = ""
+    contrast: bool | None = None
+    series_uid: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Axes:
+    """A bone's own frame: an origin and three unit LPS vectors."""
+
+    origin_mm: Float
+    left: Float
+    posterior: Float
+    superior: Float
+
+    def local(self, points_mm: ArrayLike) -> Float:
+        """Points as (left, posterior, superior) mm from the origin."""
+        p = np.asarray(points_mm, dtype=np.float64) - self.origin_mm
+        out: Float = p @ np.stack([self.left, self.posterior, self.superior], axis=1)
+        return out
+
+    def world(self, local_mm: ArrayLike) -> Float:
+        """LPS points of local (left, posterior, superior) mm."""
+        q = np.asarray(local_mm, dtype=np.float64)
+        out: Float = q @ np.stack([self.left, self.posterior, self.superior]) + self.origin_mm
+        return out
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Isthmus:
+    """The narrowest place of a pedicle: where, along which way, how wide and how high."""
+
+    side: Literal["left", "right"]
+    centre_mm: Float
+    direction: Float  # unit LPS, from the back of the pedicle into the body
+    width_mm: float
+    height_mm: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VertebraMeasures:
+    """Heights of a vertebral body and what Genant's method makes of them."""
+
+    anterior_mm: float
+    middle_mm: float
+    posterior_mm: float
+    genant_grade: int  # 0 to 3, the worst of wedge, biconcave and crush
+    wedge_loss: float  # 1 - anterior/posterior
+    biconcave_loss: float  # 1 - middle/posterior
+    crush_loss: float | None  # 1 - posterior/mean of the neighbours', None when they are not seen
+    isthmuses: tuple[Isthmus, ...] = ()
+    plana: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How Hounsfield units become HA density (g/cm3): slope * HU + offset."""
+
+    method: Literal["phantom", "internal", "none"]
+    slope: float
+    offset: float
+    note: str = ""
+
+    def density(self, hu: ArrayLike) -> Float:
+        """HA-equivalent density in g/cm3, never below 0."""
+        out: Float = np.maximum(0.0, self.slope * np.asarray(hu, dtype=np.float64) + self.offset)
+        return out
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Anatomy:
+    """What was read from one CT around the bone to be treated; all masks share one grid.
+
+    ``bone`` is the treated bone filled (cortex, marrow and any lesion inside its outline).
+    ``structures`` are the things a needle must keep away from, by name; ``regions`` the parts of
+    the bone (``vertebral_body``, ``pedicle_left``, ``anterior_third``, ``supra_acetabular``, ...).
+    ``missing`` names structures that matter at this site and could not be found: unknown, not safe.
+    """
+
+    site: Site
+    grid: Grid
+    body: Mask
+    bone: Mask
+    axes: Axes
+    structures: Mapping[str, Mask]
+    regions: Mapping[str, Mask]
+    missing: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(
+        default_factory=dict
+    )  # structure -> "given labels" or engine
+    confidence: Mapping[str, float] = field(default_factory=dict)  # 0 to 1, where it is known
+    vertebra: VertebraMeasures | None = None
+    calibration: Calibration | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class View:
+    """A projection radiograph computed from a CT, with the geometry to draw on it.
+
+    ``image`` is [row, column], the line integral of attenuation. A pixel centre (row, column) lies
+    at ``detector_mm + row * row_step_mm + column * column_step_mm``; rays start at ``source_mm``.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    source_mm: Float
+    detector_mm: Float  # LPS centre of pixel [0, 0]
+    row_step_mm: Float
+    column_step_mm: Float
+    oblique_deg: float = 0.0  # receptor towards the patient's left positive
+    cranial_deg: float = 0.0  # receptor towards the head positive
+
+    def project(self, points_mm: ArrayLike) -> Float:
+        """Pixel (row, column) onto which each LPS point falls; exact perspective projection."""
+        p = np.asarray(points_mm, dtype=np.float64)
+        normal = np.cross(self.row_step_mm, self.column_step_mm)
+        ray = p - self.source_mm
+        t = ((self.detector_mm - self.source_mm) @ normal) / (ray @ normal)
+        hit = self.source_mm + t[..., None] * ray - self.detector_mm
+        r, c = self.row_step_mm, self.column_step_mm
+        gram = np.array([[r @ r, r @ c], [r @ c, c @ c]])
+        rhs = np.stack([hit @ r, hit @ c], axis=-1)
+        out: Float = rhs @ np.linalg.inv(gram).T
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How a result came about, so that it can be made again."""
+
+    version: str
+    command: str
+    inputs: Mapping[str, str]  # name -> sha256
+    facts: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    seed: int
+    started: str  # ISO 8601, UTC
+    seconds: float = 0.0
+    peak_mb: float = 0.0
+    packages: Mapping[str, str] = field(default_factory=dict)

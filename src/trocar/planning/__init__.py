@@ -1,0 +1,1 @@
+"""Plan: routes as values and the search for needles."""

@@ -1,0 +1,1 @@
+"""Sheets people read: one self-contained HTML file each."""

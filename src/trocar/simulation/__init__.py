@@ -1,0 +1,1 @@
+"""Simulate: what would be seen and what would happen."""
