@@ -35,7 +35,7 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """A site from words: ``L1``, ``T10``, ``S1``, ``sacrum``, ``acetabulum right``, ``femur_left``.
+        """A site from words: ``L1``, ``T10``, ``sacrum``, ``acetabulum right``, ``femur_left``.
 
         >>> Site.parse("L1")
         Site(kind='vertebra', level='L1', side='')

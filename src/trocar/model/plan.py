@@ -1,4 +1,4 @@
-"""A plan: needles with their margins, angles and reasons, and why there is none where there is none."""
+"""A plan: needles with margins, angles and reasons, and why there is none where there is none."""
 
 from __future__ import annotations
 

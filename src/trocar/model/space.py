@@ -41,7 +41,7 @@ class Grid:
         shape = tuple(int(n) for n in self.shape)
         if affine.shape != (4, 4) or not np.all(np.isfinite(affine)):
             raise InputError(
-                f"the index-to-world matrix is {affine.shape} or not finite; give a finite 4x4 matrix"
+                f"the index-to-world matrix is {affine.shape} or not finite; give 4x4 numbers"
             )
         if len(shape) != 3 or min(shape) < 1:
             raise InputError(f"the grid shape is {shape}; expected three positive counts")

@@ -1,0 +1,364 @@
+"""The steps in order, on one page: image, lesion, plan, look, write. Read this first.
+
+Every step is a room with the step's name. Rooms hand each other frozen records and do not know
+one another; only this page knows their order::
+
+    scan     = io.volumes.read_scan(path)                      # a CT, turned at the door
+    anatomy  = imaging.bone.read_anatomy(scan.volume, site)    # bone, canal, structures at risk
+    lesion   = imaging.lesion.find_lesion(...)                 # the hole, its walls, its distances
+    search   = planning.trajectory.find_paths(...)             # every skin entry x target pair
+    views    = simulation.fluoroscopy.needle_views(...)        # what the C-arm will show
+    sheet    = report.sheet.write_plan_sheet(...)              # what is taken to the table
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trocar import __version__
+from trocar.errors import InputError
+from trocar.facts import source as facts_source
+from trocar.facts.products import Needle
+from trocar.model.case import Finding, Gravity, Lesion, Site, gravest_first
+from trocar.model.plan import Plan
+from trocar.model.result import Anatomy, Run, Scan, View
+from trocar.model.space import Float, Labels, Mask
+
+if TYPE_CHECKING:
+    from trocar.phantom import Phantom
+
+Progress = Callable[[str, float], None]
+
+_STEPS = {
+    "read": 0.10,
+    "anatomy": 0.35,
+    "lesion": 0.45,
+    "search": 0.80,
+    "views": 0.85,
+    "sheet": 1.0,
+}
+_KERNELS = ("field", "rays", "projection")
+_PACKAGES = ("numpy", "scipy", "numba", "SimpleITK", "pydicom", "highdicom", "scikit-image")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Planned:
+    """A whole planned case: what came in, what was read, what is proposed, what would be seen."""
+
+    scan: Scan
+    anatomy: Anatomy
+    plan: Plan
+    views: Mapping[int, tuple[View, View, View]]
+
+    @property
+    def lesion(self) -> Lesion:
+        """The lesion the plan is for."""
+        return self.plan.lesion
+
+
+def plan_lesion(
+    scan: Scan,
+    site: Site,
+    *,
+    labels: Labels | None = None,
+    lesion_mask: Mask | None = None,
+    click_mm: Float | None = None,
+    case_id: str = "unnamed",
+    needles: tuple[Needle, ...] | None = None,
+    count: int = 6,
+    needles_per_lesion: int = 2,
+    seed: int = 0,
+    command: str = "plan_lesion",
+    inputs: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Planned:
+    """Where may a needle go into this lesion? One CT in memory, one lesion, every step in order.
+
+    Give ``labels`` (regions by TotalSegmentator or VerSe names) where there are any; without them
+    the classical engine reads the bone from ``click_mm``. The lesion comes from ``lesion_mask``,
+    from ``click_mm`` (LPS mm, inside the lesion), or is proposed when neither is given.
+    Raises InputError for what cannot be used; a lesion that no needle reaches safely is a result.
+    """
+    from trocar.imaging.bone import read_anatomy
+    from trocar.imaging.lesion import find_lesion, propose
+    from trocar.planning.trajectory import find_paths, needle_sets
+
+    started, clock = datetime.now(UTC), time.perf_counter()
+    tell = _Teller(progress)
+    anatomy = read_anatomy(
+        scan.volume,
+        site,
+        labels=labels,
+        click_mm=click_mm,
+        lesion=lesion_mask,
+        kvp=scan.kvp,
+        progress=tell.during("anatomy", _STEPS["read"]),
+    )
+    tell("lesion", _STEPS["anatomy"])
+    ct = scan.volume.crop(scan.volume.grid.around(_corners(anatomy)))
+    found: tuple[Finding, ...] = ()
+    if lesion_mask is None and click_mm is None:
+        lesion_mask, found = _proposed(propose(ct, anatomy), site)
+    lesion = find_lesion(ct, anatomy, click_mm=click_mm, mask=lesion_mask)
+    if found:
+        lesion = replace(lesion, found_by="proposed")
+    tell("search", _STEPS["lesion"])
+    search = find_paths(
+        ct,
+        anatomy,
+        lesion,
+        needles=needles,
+        count=count,
+        seed=seed,
+        progress=tell.during("search", _STEPS["lesion"]),
+    )
+    tell("views", _STEPS["search"])
+    views = _views(ct, search.options)
+    run = Run(
+        version=__version__,
+        command=command,
+        inputs={scan.name: scan.sha256, **(inputs or {})},
+        facts=facts_source.versions(),
+        parameters={
+            "site": str(site),
+            "click_mm": None if click_mm is None else [float(v) for v in click_mm],
+            "labels": "given" if labels is not None else "classical engine",
+            "count": count,
+            "candidates": search.candidates,
+        },
+        seed=seed,
+        started=started.isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - clock,
+        peak_mb=_peak_mb(),
+        packages={name: metadata.version(name) for name in _PACKAGES},
+    )
+    plan = Plan(
+        case_id=case_id,
+        site=site,
+        lesion=lesion,
+        options=search.options,
+        sets=needle_sets(search.options, needles_per_lesion),
+        refusals=search.refusals,
+        findings=gravest_first(
+            (*scan.findings, *found, *anatomy.findings, *lesion.findings, *search.findings)
+        ),
+        run=run,
+    )
+    return Planned(scan=scan, anatomy=anatomy, plan=plan, views=views)
+
+
+def plan_case(
+    ct: Path | str,
+    *,
+    site: str,
+    out: Path | str,
+    labels: Path | str | None = None,
+    lesion: Path | str | None = None,
+    click: tuple[str, tuple[float, ...]] | None = None,
+    series: str | None = None,
+    case_id: str | None = None,
+    language: str = "en",
+    viewer: bool = True,
+    count: int = 6,
+    needles_per_lesion: int = 2,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Planned, dict[str, Path]]:
+    """From files to a plan sheet in ``out``; nothing there is half-written if anything fails.
+
+    ``click`` is ("lps" | "ras", mm) or ("ijk", column, row, slice), a point inside the lesion.
+    Returns the planned case and the files by name (``sheet``, ``plan``, ``needles``, ...).
+    """
+    from trocar.io.volumes import read_labels, read_mask, read_scan
+
+    where = Site.parse(site)
+    tell = _Teller(progress)
+    tell("read", 0.0)
+    scan = read_scan(ct, series=series, progress=tell.during("read", 0.0))
+    grid = scan.volume.grid
+    label_map = None if labels is None else read_labels(labels, like=grid)
+    mask = None if lesion is None else read_mask(lesion, like=grid)
+    planned = plan_lesion(
+        scan,
+        where,
+        labels=label_map,
+        lesion_mask=mask,
+        click_mm=None if click is None else _click_mm(scan, *click),
+        case_id=case_id or scan.name,
+        count=count,
+        needles_per_lesion=needles_per_lesion,
+        seed=seed,
+        command="trocar plan",
+        inputs=_input_hashes({"labels": labels, "lesion": lesion}),
+        progress=progress,
+    )
+    return planned, write_case(out, planned, language=language, viewer=viewer, progress=progress)
+
+
+def plan_phantom(phantom: Phantom, *, seed: int = 0, progress: Progress | None = None) -> Planned:
+    """A plan for a synthetic patient, from its labels and one click in its lesion."""
+    values = np.ascontiguousarray(phantom.ct.values)
+    scan = Scan(
+        volume=phantom.ct,
+        name=f"synthetic {phantom.name}",
+        sha256=hashlib.sha256(values.tobytes()).hexdigest(),
+        kernel="synthetic",
+        findings=(
+            Finding(gravity=Gravity.NOTE, message="this patient is synthetic, made by the program"),
+        ),
+    )
+    return plan_lesion(
+        scan,
+        phantom.site,
+        labels=phantom.labels,
+        click_mm=phantom.click_mm,
+        case_id=f"Synthetic patient {phantom.name}",
+        seed=seed,
+        command="trocar demo",
+        progress=progress,
+    )
+
+
+def write_case(
+    out: Path | str,
+    planned: Planned,
+    *,
+    language: str = "en",
+    viewer: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, Path]:
+    """Write the sheet and its companions into a folder: all of them, or none.
+
+    Files are made in a hidden folder beside ``out`` and moved in when the last one is whole, so a
+    cancelled run leaves an older sheet as it was.
+    """
+    from trocar.io.exports import write_plan
+    from trocar.report.sheet import write_plan_sheet
+
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the plan sheet")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tell = _Teller(progress)
+    tell("sheet", _STEPS["views"])
+    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        files = dict(write_plan(stage, planned.scan, planned.anatomy, planned.plan))
+        files["sheet"] = write_plan_sheet(
+            stage / "plan.html",
+            scan=planned.scan,
+            anatomy=planned.anatomy,
+            plan=planned.plan,
+            views=planned.views,
+            language=language,
+            viewer=viewer,
+        )
+        folder.mkdir(exist_ok=True)
+        moved = {}
+        for name, path in files.items():
+            moved[name] = folder / Path(path).name
+            os.replace(path, moved[name])
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    tell("sheet", 1.0)
+    return moved
+
+
+def warm_kernels(progress: Progress | None = None) -> float:
+    """Compile every kernel into Numba's cache, each in its own process; returns the seconds."""
+    clock, done = time.perf_counter(), 0
+    with ProcessPoolExecutor(max_workers=min(len(_KERNELS), os.cpu_count() or 1)) as pool:
+        for _ in as_completed([pool.submit(_warm, name) for name in _KERNELS]):
+            done += 1
+            _Teller(progress)("compiling", done / len(_KERNELS))
+    return time.perf_counter() - clock
+
+
+def _warm(name: str) -> None:
+    import_module(f"trocar.kernels.{name}").warm()
+
+
+class _Teller:
+    """Passes progress on, if anybody listens; fractions are of the whole plan."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    def __call__(self, step: str, fraction: float) -> None:
+        if self._progress is not None:
+            self._progress(step, fraction)
+
+    def during(self, step: str, start: float) -> Progress:
+        """A listener for one step, whose own 0..1 becomes its share of the whole."""
+        end = _STEPS[step]
+        return lambda name, f: self(name, start + (end - start) * min(max(f, 0.0), 1.0))
+
+
+def _click_mm(scan: Scan, kind: str, numbers: tuple[float, ...]) -> Float:
+    """LPS mm of a click given as lps, ras or ijk (column, row, slice); it must hit the image."""
+    point = np.asarray(numbers, dtype=np.float64)
+    grid = scan.volume.grid
+    if kind == "ras":
+        point = point * [-1.0, -1.0, 1.0]
+    if kind == "ijk":
+        point = grid.to_world(point[::-1])
+    if not bool(grid.contains(point)):
+        low, high = grid.to_world([[0, 0, 0], np.asarray(grid.shape) - 1])
+        raise InputError(
+            f"the click at {np.round(point, 1).tolist()} mm (LPS) is outside the image, which runs "
+            f"from {np.round(low, 1).tolist()} to {np.round(high, 1).tolist()}; click inside it "
+            "(viewers that show RAS: write ras:x,y,z)"
+        )
+    return point
+
+
+def _corners(anatomy: Anatomy) -> Float:
+    shape = np.asarray(anatomy.grid.shape) - 1
+    return anatomy.grid.to_world([[0, 0, 0], shape])
+
+
+def _proposed(candidates: tuple[Mask, ...], site: Site) -> tuple[Mask, tuple[Finding, ...]]:
+    if not candidates:
+        raise InputError(
+            f"no lytic region stands out in {site}; click inside the lesion or give its mask"
+        )
+    note = Finding(
+        gravity=Gravity.CAUTION,
+        message="the lesion was proposed by the program ({count} candidates); confirm that it is "
+        "the painful one",
+        values={"count": len(candidates)},
+    )
+    return candidates[0], (note,)
+
+
+def _views(ct: Any, options: tuple[Any, ...]) -> dict[int, tuple[View, View, View]]:
+    from trocar.simulation.fluoroscopy import needle_views
+
+    return {i: needle_views(ct, option) for i, option in enumerate(options[:3])}
+
+
+def _input_hashes(paths: Mapping[str, Path | str | None]) -> dict[str, str]:
+    from trocar.io.volumes import file_hash
+
+    return {name: file_hash(path) for name, path in paths.items() if path is not None}
+
+
+def _peak_mb() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows keeps no such record in the standard library
+        return float("nan")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
