@@ -28,6 +28,7 @@ class Scan:
     contrast: bool | None = None
     series_uid: str = ""
     findings: tuple[Finding, ...] = ()
+    source: tuple[str, ...] = ()  # DICOM files of the slices, for objects that must refer to them
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -136,6 +137,8 @@ class View:
     column_step_mm: Float
     oblique_deg: float = 0.0  # receptor towards the patient's left positive
     cranial_deg: float = 0.0  # receptor towards the head positive
+    # Where the image's edges point on the patient (L R A P H F): left, top, right, bottom.
+    letters: tuple[str, str, str, str] = ("", "", "", "")
 
     def project(self, points_mm: ArrayLike) -> Float:
         """Pixel (row, column) onto which each LPS point falls; exact perspective projection."""

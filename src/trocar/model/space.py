@@ -101,6 +101,11 @@ class Grid:
         """LPS centre of the whole grid."""
         return self.to_world((np.asarray(self.shape) - 1) / 2.0)
 
+    @property
+    def corners_mm(self) -> Float:
+        """LPS centres of the first and the last voxel, (2, 3)."""
+        return self.to_world(np.array([np.zeros(3), np.asarray(self.shape) - 1.0]))
+
     def to_world(self, index: ArrayLike) -> Float:
         """LPS mm of (fractional) indices [..., (slice, row, column)]."""
         i = np.asarray(index, dtype=np.float64)
@@ -288,7 +293,8 @@ class Mask:
         if self.is_empty:
             raise InputError("an empty mask has no extent; give a mask with at least one voxel")
         index = np.argwhere(self.values)
-        return self.grid.around(self.grid.to_world([index.min(0), index.max(0)]), margin_mm)
+        corners = np.stack([index.min(axis=0), index.max(axis=0)])
+        return self.grid.around(self.grid.to_world(corners), margin_mm)
 
     def crop(self, slices: Slices) -> Mask:
         """The part inside ``slices``."""
