@@ -1,0 +1,853 @@
+"""Write the plan sheet: one self-contained HTML file a radiologist takes to the table.
+
+The sheet says first whether there is a safe needle and what is grave, then the lesion, then every
+needle with its angles and margins, and last where each number comes from. It asks nothing of a
+network; every picture is inside it; it prints to A4.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trocar import NOTICE, __version__
+from trocar.errors import InputError
+from trocar.facts import limits, source
+from trocar.model.case import Gravity, Lesion, gravest_first
+from trocar.model.plan import Margin, NeedleSet, Plan, Refusal, Trajectory
+from trocar.model.result import Anatomy, Run, Scan, VertebraMeasures, View
+from trocar.model.space import Float
+from trocar.planning.trajectory import SkinMap
+from trocar.report import figures, scene, words
+from trocar.report import viewer as interactive
+from trocar.report.figures import Figure
+from trocar.report.viewer import NeedleModel, Region
+from trocar.report.words import Language
+
+_GENTLE_NAMES = {"click_mm": "click in the lesion", "count": "needles asked for"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """A warning as printed: its gravity, its sentence, the needles it is about."""
+
+    gravity: str
+    text: str
+    about: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table: what, how much, and a remark in small print."""
+
+    what: str
+    value: str
+    remark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarginRow:
+    """The distance from a needle to one structure, as printed."""
+
+    structure: str
+    distance: str
+    required: str
+    verdict: str  # ok, caution or stop
+    is_verified: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeedlePage:
+    """Everything printed about one needle."""
+
+    number: int
+    route: str
+    verdict: str
+    reason: str
+    facts: tuple[Row, ...]
+    room: tuple[Row, ...]
+    margins: tuple[MarginRow, ...]
+    findings: tuple[Warned, ...]
+    figures: tuple[Figure, ...]
+    overview: Mapping[str, str]
+
+
+class Speaker:
+    """Says a template in one language: ``t("{depth:.0f} mm deep", depth=92.4)``."""
+
+    def __init__(self, language: Language) -> None:
+        words.catalogue(language)
+        self.language = language
+
+    def __call__(self, text: str, **values: Any) -> str:
+        """The template in the language with its places filled."""
+        spoken = words.translate(text, self.language)
+        return words.fill(spoken, values, self.language) if values else spoken
+
+    def name(self, term: str) -> str:
+        """A structure, wall, region or route in words."""
+        return words.name(term, self.language)
+
+    def mm(self, value: float, digits: int = 1) -> str:
+        """Millimetres, or the word for unknown."""
+        return self.number(value, "mm", digits)
+
+    def number(self, value: float | None, unit: str, digits: int = 1) -> str:
+        """A number with its unit and a true minus sign, or the word for unknown."""
+        if value is None or not math.isfinite(value):
+            return self("unknown")
+        space = "" if unit in ("°", "") else " "
+        return f"{value:.{digits}f}{space}{unit}".replace("-", "−")
+
+
+def write_plan_sheet(
+    path: Path | str,
+    *,
+    scan: Scan,
+    anatomy: Anatomy,
+    plan: Plan,
+    views: Mapping[int, tuple[View, View, View]],
+    language: str = "en",
+    viewer: bool = True,
+    skin: Sequence[SkinMap] = (),
+) -> Path:
+    """Write the plan sheet of one lesion to ``path`` and return it.
+
+    ``views`` holds the three radiographs of an option by its index (any may be missing);
+    ``language`` is ``"en"`` or ``"zh-Hant"``. With ``viewer`` the CT around the bone is embedded
+    for the interactive viewer, where that was installed; ``skin`` are the maps of the search, drawn
+    when given. The file appears whole or not at all.
+    Raises :class:`InputError` for an unknown language or a place that cannot be written.
+    """
+    words.catalogue(language)
+    spoken: Language = "zh-Hant" if language == "zh-Hant" else "en"
+    html = plan_sheet(
+        scan=scan,
+        anatomy=anatomy,
+        plan=plan,
+        views=views,
+        language=spoken,
+        viewer=viewer,
+        skin=skin,
+    )
+    return _write_whole(Path(path), html)
+
+
+def _write_whole(path: Path, html: str) -> Path:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(html, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(
+            f"the plan sheet cannot be written to {path}: {error.strerror}; give a file in a "
+            "folder that exists and may be written"
+        ) from error
+    return path
+
+
+def plan_sheet(
+    *,
+    scan: Scan,
+    anatomy: Anatomy,
+    plan: Plan,
+    views: Mapping[int, tuple[View, View, View]],
+    language: Language,
+    viewer: bool = True,
+    skin: Sequence[SkinMap] = (),
+) -> str:
+    """The plan sheet as HTML text; see :func:`write_plan_sheet`."""
+    t = Speaker(language)
+    shapes = figures.outlines(anatomy, plan.lesion.mask)
+    pages = tuple(
+        _needle_page(k, option, scan, anatomy, plan, views.get(k), shapes, t)
+        for k, option in enumerate(plan.options)
+    )
+    overview = [
+        scene.scene(
+            anatomy,
+            plan.lesion.mask,
+            plan.options,
+            chosen=0 if plan.options else None,
+            language=language,
+        )
+    ]
+    mapped = None
+    if skin and plan.options:
+        mapped = figures.skin_map(skin, anatomy, plan, shapes, language=language)
+    told = warnings(scan, anatomy, plan, t)
+    embedded = interactive.embed(scan, anatomy, plan) if viewer else None
+    return _render(
+        t=t,
+        language=language,
+        notice=NOTICE,
+        version=__version__,
+        plan=plan,
+        title=_title(plan, t),
+        site=words.site(plan.site, language),
+        date=_date(plan.run),
+        verdict=verdict(plan, anatomy, told, t),
+        warnings=told,
+        lesion=lesion_rows(plan.lesion, t),
+        defects=defect_rows(plan.lesion, t),
+        distances=distance_rows(plan.lesion, anatomy, t),
+        bone=bone_rows(scan, anatomy, t),
+        pages=pages,
+        sets=[set_row(s, plan.options, t) for s in plan.sets],
+        refusals=[refusal_row(r, t) for r in plan.refusals],
+        scenes=overview,
+        skin_figure=mapped,
+        provenance=provenance_rows(scan, anatomy, plan, t),
+        unverified=unverified_rows(plan, t),
+        viewer=embedded,
+        viewer_regions=[_region(r, t) for r in embedded.regions] if embedded else [],
+        viewer_needles=[_needle_places(n) for n in embedded.needles] if embedded else [],
+        wants_viewer=viewer,
+    )
+
+
+def _region(region: Region, t: Speaker) -> dict[str, Any]:
+    spoken = t("lesion") if region.structure == "lesion" else t.name(region.structure)
+    return {"number": region.number, "name": spoken, "colour": region.colour}
+
+
+def _needle_places(needle: NeedleModel) -> dict[str, Any]:
+    return {
+        "number": needle.number,
+        "tip": needle.tip_ras_mm,
+        "bone": needle.bone_ras_mm,
+        "entry": needle.entry_ras_mm,
+    }
+
+
+def _render(**context: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("trocar.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["css"] = css_string
+    style = resources.files("trocar.report").joinpath("plan.css").read_text(encoding="utf-8")
+    return environment.get_template("plan.html.jinja").render(style=style, **context)
+
+
+def css_string(text: str) -> str:
+    """Text as a CSS string that cannot end early, whatever it holds.
+
+    >>> css_string('a"<b')
+    '"a\\\\22 \\\\3c b"'
+    """
+    safe = (c if c.isalnum() or c in " .,-" else f"\\{ord(c):x} " for c in text)
+    return '"' + "".join(safe) + '"'
+
+
+def _title(plan: Plan, t: Speaker) -> str:
+    return t("Needle plan, {site}, {case}", site=plan.site, case=plan.case_id)
+
+
+def _date(run: Run | None) -> str:
+    if run is None:
+        return ""
+    try:
+        return datetime.fromisoformat(run.started).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return run.started
+
+
+# --- the verdict and what is grave ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The first thing a reader sees: may a needle go in, and which."""
+
+    gravity: str  # ok, caution or stop
+    headline: str
+    details: tuple[str, ...]
+
+
+def verdict(plan: Plan, anatomy: Anatomy, all_warnings: Sequence[Warned], t: Speaker) -> Verdict:
+    """May a needle go in? The number of needles that pass, the best one, or why there is none.
+
+    Its gravity is that of the best needle and of every warning that is not about one needle only.
+    """
+    passing = [o for o in plan.options if o.verdict is not Gravity.STOP]
+    unknown = _unchecked(anatomy, t)
+    if not passing:
+        return Verdict(
+            gravity="stop", headline=_no_needle(plan, t), details=(*_why_none(plan, t), *unknown)
+        )
+    best = passing[0]
+    head = (
+        t("One needle path keeps every limit: {route}.", route=best.route)
+        if len(passing) == 1
+        else t(
+            "{count} needle paths keep every limit; best: {route}.",
+            count=len(passing),
+            route=best.route,
+        )
+    )
+    detail = t(
+        "{depth:.0f} mm from skin to tip, {gauge} gauge, needle of {length:.0f} mm.",
+        depth=best.depth_mm,
+        gauge=best.needle.gauge,
+        length=best.needle.length_mm,
+    )
+    graves = [w.gravity for w in all_warnings if not w.about]
+    first = (t("There is a reason to stop; read the warnings first."),) if "stop" in graves else ()
+    careful = best.verdict is Gravity.CAUTION or bool(unknown) or "caution" in graves
+    return Verdict(
+        gravity="stop" if first else "caution" if careful else "ok",
+        headline=head,
+        details=(*first, detail, _closest(best, t), *unknown),
+    )
+
+
+def _no_needle(plan: Plan, t: Speaker) -> str:
+    if plan.options:
+        return t("No safe needle: every path on this sheet breaks a limit.")
+    return t("No safe needle path was found.")
+
+
+def _why_none(plan: Plan, t: Speaker) -> tuple[str, ...]:
+    return tuple(
+        f"{_sentence(t.name(r.route))}: {words.retell(r.reason, t.language)}" for r in plan.refusals
+    )
+
+
+def _unchecked(anatomy: Anatomy, t: Speaker) -> tuple[str, ...]:
+    if not anatomy.missing:
+        return ()
+    names = ", ".join(t.name(m) for m in anatomy.missing)
+    return (t("Not found on this CT and therefore not checked: {names}.", names=names),)
+
+
+def _closest(option: Trajectory, t: Speaker) -> str:
+    worst = option.worst
+    if worst is None:
+        return t("No distance to any structure was measured.")
+    return t(
+        "Tightest: {distance} to the {structure} (limit {limit}).",
+        distance=t.mm(worst.distance_mm),
+        structure=t.name(worst.structure),
+        limit=t.mm(worst.required_mm),
+    )
+
+
+def warnings(scan: Scan, anatomy: Anatomy, plan: Plan, t: Speaker) -> tuple[Warned, ...]:
+    """Everything a person must be told, each once, the gravest first."""
+    general = (*plan.findings, *scan.findings, *anatomy.findings, *plan.lesion.findings)
+    about: dict[tuple[Gravity, str], list[int]] = {}
+    for finding in general:
+        about.setdefault((finding.gravity, words.say(finding, t.language)), [])
+    for number, option in enumerate(plan.options, start=1):
+        for finding in option.findings:
+            key = (finding.gravity, words.say(finding, t.language))
+            if key not in about or about[key]:
+                about.setdefault(key, []).append(number)
+    order = sorted(about, key=lambda key: key[0].rank)
+    return tuple(
+        Warned(gravity=gravity.value, text=_sentence(text), about=_about(about[gravity, text], t))
+        for gravity, text in order
+    )
+
+
+def _sentence(text: str) -> str:
+    """With a capital: findings are written as clauses, and printed as sentences."""
+    return text[:1].upper() + text[1:]
+
+
+def _about(numbers: Sequence[int], t: Speaker) -> str:
+    if not numbers:
+        return ""
+    return t("needle {numbers}", numbers=", ".join(str(n) for n in numbers))
+
+
+# --- the lesion and the bone ---------------------------------------------------------------------
+
+
+def lesion_rows(lesion: Lesion, t: Speaker) -> tuple[Row, ...]:
+    """The lesion in numbers: how large, of what kind, how much of the bone it takes."""
+    across = " × ".join(f"{d:.1f}" for d in lesion.diameters_mm)
+    return (
+        Row(what=t("Volume"), value=t.number(lesion.volume_ml, "ml", 2)),
+        Row(what=t("Diameters"), value=f"{across} mm"),
+        Row(
+            what=t("Kind"),
+            value=t.name(lesion.kind),
+            remark=t("mean {hu:.0f} HU", hu=lesion.mean_hu)
+            if math.isfinite(lesion.mean_hu)
+            else "",
+        ),
+        Row(what=t("Part of the bone's volume"), value=_percent(lesion.bone_fraction, t)),
+        Row(
+            what=t("Largest part of the bone's diameter"),
+            value=_percent(lesion.mirels_fraction, t),
+            remark=t("size as in Mirels' score"),
+        ),
+        Row(what=t("Soft tissue outside the bone"), value=t.number(lesion.soft_tissue_ml, "ml", 2)),
+        Row(what=t("Found by"), value=t(lesion.found_by) if lesion.found_by else t("unknown")),
+    )
+
+
+def defect_rows(lesion: Lesion, t: Speaker) -> tuple[Row, ...]:
+    """The holes in the cortex, largest first."""
+    found = sorted(lesion.defects, key=lambda d: -d.area_mm2)
+    return tuple(
+        Row(
+            what=t.name(d.wall),
+            value=t.number(d.area_mm2, "mm²", 0 if d.area_mm2 >= 10 else 1),
+            remark=t("{extent:.1f} mm across", extent=d.extent_mm) if d.extent_mm else "",
+        )
+        for d in found
+    )
+
+
+def distance_rows(lesion: Lesion, anatomy: Anatomy, t: Speaker) -> tuple[Row, ...]:
+    """From the lesion's surface to each structure, the nearest first, unknown ones named."""
+    near = sorted(lesion.distances_mm.items(), key=lambda item: item[1])
+    rows = [
+        Row(what=t.name(k), value=t("touches") if d <= 0 else t.mm(d), remark=_trust(k, anatomy, t))
+        for k, d in near
+    ]
+    rows += [Row(what=t.name(m), value=t("not found")) for m in anatomy.missing]
+    return tuple(rows)
+
+
+def _trust(structure: str, anatomy: Anatomy, t: Speaker) -> str:
+    parts = []
+    if structure in anatomy.sources:
+        parts.append(t(anatomy.sources[structure]))
+    if structure in anatomy.confidence:
+        parts.append(t("confidence {value:.0%}", value=anatomy.confidence[structure]))
+    return ", ".join(parts)
+
+
+def bone_rows(scan: Scan, anatomy: Anatomy, t: Speaker) -> tuple[Row, ...]:
+    """The treated bone and the CT it was read from."""
+    rows = list(_vertebra_rows(anatomy.vertebra, t)) if anatomy.vertebra else []
+    grid = scan.volume.grid
+    spacing = " × ".join(f"{s:.2f}" for s in grid.spacing_mm[::-1])
+    rows += [
+        Row(what=t("CT series"), value=scan.name),
+        Row(what=t("Voxel"), value=f"{spacing} mm"),
+        Row(
+            what=t("Tube voltage"),
+            value=t.number(scan.kvp, "kV", 0),
+            remark=t("kernel {kernel}", kernel=scan.kernel) if scan.kernel else "",
+        ),
+        Row(what=t("Contrast medium"), value=t(_YES_NO[scan.contrast])),
+    ]
+    if anatomy.calibration is not None:
+        rows.append(
+            Row(what=t("HU calibration"), value=t(_CALIBRATION[anatomy.calibration.method]))
+        )
+    return tuple(rows)
+
+
+_YES_NO = {True: "yes", False: "no", None: "unknown"}
+_CALIBRATION = {
+    "phantom": "by a phantom in the scan",
+    "internal": "by air, fat and muscle in the scan",
+    "none": "none: densities are approximate",
+}
+
+
+def _vertebra_rows(body: VertebraMeasures, t: Speaker) -> tuple[Row, ...]:
+    heights = f"{body.anterior_mm:.1f} / {body.middle_mm:.1f} / {body.posterior_mm:.1f} mm"
+    loss = max(body.wedge_loss, body.biconcave_loss, body.crush_loss or 0.0)
+    rows = [
+        Row(what=t("Body height, front / middle / back"), value=heights),
+        Row(
+            what=t("Genant grade"),
+            value=t("vertebra plana") if body.plana else str(body.genant_grade),
+            remark=t("largest loss of height {loss:.0%}", loss=max(loss, 0.0)),
+        ),
+    ]
+    for isthmus in body.isthmuses:
+        rows.append(
+            Row(
+                what=t("Pedicle width, left")
+                if isthmus.side == "left"
+                else t("Pedicle width, right"),
+                value=t.mm(isthmus.width_mm),
+                remark=t("height {height:.1f} mm", height=isthmus.height_mm),
+            )
+        )
+    return tuple(rows)
+
+
+def _percent(fraction: float, t: Speaker) -> str:
+    return t.number(100 * fraction, "%", 0)
+
+
+# --- one needle ----------------------------------------------------------------------------------
+
+
+def _needle_page(
+    index: int,
+    option: Trajectory,
+    scan: Scan,
+    anatomy: Anatomy,
+    plan: Plan,
+    views: tuple[View, View, View] | None,
+    shapes: figures.Outlines,
+    t: Speaker,
+) -> NeedlePage:
+    drawn = [figures.radiographs(views, option, shapes, language=t.language)] if views else []
+    drawn.append(figures.needle_slices(scan, anatomy, option, shapes, language=t.language))
+    own = gravest_first(option.findings)
+    return NeedlePage(
+        number=index + 1,
+        route=t.name(option.route),
+        verdict=_grade(option),
+        reason=_sentence(words.retell(option.reason, t.language)) if option.reason else "",
+        facts=needle_rows(option, anatomy, t),
+        room=room_rows(option, scan, t),
+        margins=tuple(margin_row(m, t) for m in _by_slack(option.margins)),
+        findings=tuple(
+            Warned(gravity=f.gravity.value, text=_sentence(words.say(f, t.language))) for f in own
+        ),
+        figures=tuple(drawn),
+        overview=overview_row(option, t),
+    )
+
+
+def _grade(option: Trajectory) -> str:
+    return "ok" if option.verdict is Gravity.NOTE else option.verdict.value
+
+
+def _by_slack(margins: Sequence[Margin]) -> list[Margin]:
+    """Unknown distances first, then the one with least to spare."""
+    return sorted(
+        margins,
+        key=lambda m: -math.inf if math.isnan(m.distance_mm) else m.distance_mm - m.required_mm,
+    )
+
+
+def margin_row(margin: Margin, t: Speaker) -> MarginRow:
+    """One distance with its limit and whether the limit was read in a source."""
+    return MarginRow(
+        structure=t.name(margin.structure),
+        distance=t.mm(margin.distance_mm),
+        required=t.mm(margin.required_mm),
+        verdict=margin.verdict,
+        is_verified=_limit(margin.structure).verified,
+    )
+
+
+def _limit(structure: str) -> source.Value:
+    """The fact behind a limit: of the walls of the treated bone, else of the structure's kind."""
+    walls = {"pedicle_cortex": "margin_pedicle_cortex", "far_wall": "margin_anterior_wall"}
+    return limits.value(walls[structure]) if structure in walls else limits.margin(structure)
+
+
+def overview_row(option: Trajectory, t: Speaker) -> dict[str, str]:
+    """The numbers by which needles are compared."""
+    worst = option.worst
+    return {
+        "needle": f"{option.needle.gauge} G × {option.needle.length_mm:g} mm",
+        "depth": t.mm(option.depth_mm),
+        "bone": t.mm(option.bone_length_mm),
+        "gantry": _brief_gantry(option, t),
+        "c_arm": _brief_c_arm(option, t),
+        "closest": t("none measured")
+        if worst is None
+        else f"{t.mm(worst.distance_mm)} {t.name(worst.structure)}",
+        "breach": _percent_fine(option.breach_probability, t),
+    }
+
+
+def _brief_gantry(option: Trajectory, t: Speaker) -> str:
+    angles = option.gantry
+    way = t("head side") if angles.tilt_deg >= 0 else t("foot side")
+    side = t("left") if angles.in_plane_deg >= 0 else t("right")
+    tilt, lean = (t.number(abs(a), "°", 0) for a in (angles.tilt_deg, angles.in_plane_deg))
+    return t("tilt {tilt} {way}, {lean} {side}", tilt=tilt, way=way, lean=lean, side=side)
+
+
+def _brief_c_arm(option: Trajectory, t: Speaker) -> str:
+    arm = option.c_arm
+    side = t("left") if arm.oblique_deg >= 0 else t("right")
+    way = t("head") if arm.cranial_deg >= 0 else t("feet")
+    oblique, cranial = (t.number(abs(a), "°", 0) for a in (arm.oblique_deg, arm.cranial_deg))
+    return t(
+        "{oblique} {side}, {cranial} {way}", oblique=oblique, side=side, cranial=cranial, way=way
+    )
+
+
+def _percent_fine(fraction: float, t: Speaker) -> str:
+    return t.number(100 * fraction, "%", 1)
+
+
+def needle_rows(option: Trajectory, anatomy: Anatomy, t: Speaker) -> tuple[Row, ...]:
+    """What the operator needs to know of one needle, in words."""
+    skin_bone = float(np.linalg.norm(option.bone_entry_mm - option.entry_mm))
+    clearance = option.corridor_clearance_mm
+    rows = [
+        Row(what=t("Skin entry"), value=landmark(option, anatomy, t)),
+        Row(
+            what=t("Depth, skin to tip"),
+            value=t.mm(option.depth_mm),
+            remark=t("bone is reached at {depth:.1f} mm", depth=skin_bone),
+        ),
+        Row(
+            what=t("Through bone"),
+            value=t.mm(option.bone_length_mm),
+            remark=t(
+                "meets the cortex at {angle:.0f}° from its normal", angle=option.cortex_angle_deg
+            )
+            if math.isfinite(option.cortex_angle_deg)
+            else "",
+        ),
+        Row(
+            what=t("Needle"),
+            value=t(
+                "{gauge} gauge ({outer:.2f} mm outside), {length:g} mm long",
+                gauge=option.needle.gauge,
+                outer=option.needle.outer_mm,
+                length=option.needle.length_mm,
+            ),
+            remark=t(
+                "{spare:.0f} mm stay outside the skin",
+                spare=option.needle.length_mm - option.depth_mm,
+            )
+            if option.needle.length_mm >= option.depth_mm
+            else t("too short by {lack:.0f} mm", lack=option.depth_mm - option.needle.length_mm),
+        ),
+        Row(what=t("CT gantry"), value=gantry_tilt(option, t), remark=in_plane(option, t)),
+        Row(
+            what=t("C-arm, down the needle"),
+            value=c_arm_words(option, t),
+            remark=t(option.position),
+        ),
+    ]
+    if clearance is not None:
+        rows.append(Row(what=t("Clearance to the corridor's cortex"), value=t.mm(clearance)))
+    rows.append(
+        Row(
+            what=t("Chance of a breach"),
+            value=_percent_fine(option.breach_probability, t),
+            remark=_breach_remark(option, t),
+        )
+    )
+    return tuple(rows)
+
+
+def _breach_remark(option: Trajectory, t: Speaker) -> str:
+    if not math.isfinite(option.placement_error_mm):
+        return t("placement error not stated")
+    low, high = option.breach_interval
+    text = t("if the tip strays by {error:.1f} mm (SD)", error=option.placement_error_mm)
+    if math.isfinite(low) and math.isfinite(high):
+        text += "; " + t("95 % interval {low:.1f} to {high:.1f} %", low=100 * low, high=100 * high)
+    return text
+
+
+def landmark(option: Trajectory, anatomy: Anatomy, t: Speaker) -> str:
+    """Where the skin is punctured, from the middle of the treated bone."""
+    left, _, up = (float(v) for v in anatomy.axes.local(option.entry_mm))
+    is_midline = anatomy.site.kind in ("vertebra", "sacrum")
+    if is_midline:
+        side = (
+            t("{d:.0f} mm to the patient's left of the midline", d=left)
+            if left >= 0
+            else t("{d:.0f} mm to the patient's right of the midline", d=-left)
+        )
+    else:
+        side = (
+            t("{d:.0f} mm to the patient's left of the bone's centre", d=left)
+            if left >= 0
+            else t("{d:.0f} mm to the patient's right of the bone's centre", d=-left)
+        )
+    height = (
+        t("{d:.0f} mm towards the head from the bone's centre", d=up)
+        if up >= 0
+        else t("{d:.0f} mm towards the feet from the bone's centre", d=-up)
+    )
+    return f"{side}, {height}"
+
+
+def gantry_tilt(option: Trajectory, t: Speaker, digits: int = 0) -> str:
+    """The tilt of the slice in words."""
+    tilt = option.gantry.tilt_deg
+    angle = t.number(abs(tilt), "°", digits)
+    if round(tilt, digits) == 0:
+        return t("no tilt")
+    if tilt > 0:
+        return t("tilt {angle}, needle from the head side", angle=angle)
+    return t("tilt {angle}, needle from the foot side", angle=angle)
+
+
+def in_plane(option: Trajectory, t: Speaker, digits: int = 0) -> str:
+    """The angle from the vertical within the slice, in words."""
+    lean = option.gantry.in_plane_deg
+    angle = t.number(abs(lean), "°", digits)
+    if round(lean, digits) == 0:
+        return t("vertical in the slice")
+    if lean > 0:
+        return t("{angle} from the vertical, from the patient's left", angle=angle)
+    return t("{angle} from the vertical, from the patient's right", angle=angle)
+
+
+def c_arm_words(option: Trajectory, t: Speaker, digits: int = 0) -> str:
+    """The receptor's place for the view down the needle, in words."""
+    arm = option.c_arm
+    oblique, cranial = (t.number(abs(a), "°", digits) for a in (arm.oblique_deg, arm.cranial_deg))
+    side = (
+        t("receptor {angle} to the patient's left", angle=oblique)
+        if arm.oblique_deg >= 0
+        else t("receptor {angle} to the patient's right", angle=oblique)
+    )
+    way = (
+        t("{angle} towards the head", angle=cranial)
+        if arm.cranial_deg >= 0
+        else t("{angle} towards the feet", angle=cranial)
+    )
+    return f"{side}, {way}"
+
+
+def room_rows(option: Trajectory, scan: Scan, t: Speaker) -> tuple[Row, ...]:
+    """The CT-room numbers, with digits enough to recompute the needle to a tenth of a mm."""
+    gantry = option.gantry
+    side = t("from behind") if gantry.from_behind else t("from the front")
+    return (
+        Row(what=t("Table"), value=_table_position(option, scan, t)),
+        Row(what=t("Entry (L, P, H)"), value=_point(option.entry_mm, t)),
+        Row(what=t("Tip (L, P, H)"), value=_point(option.target_mm, t)),
+        Row(
+            what=t("Tilt"),
+            value=t.number(gantry.tilt_deg, "°", 2),
+            remark=t("positive: from the head side"),
+        ),
+        Row(
+            what=t("In-plane angle"),
+            value=t.number(gantry.in_plane_deg, "°", 2),
+            remark=t("positive: from the patient's left; the needle comes {side}", side=side),
+        ),
+        Row(what=t("Depth"), value=t.mm(option.depth_mm, 2)),
+        Row(
+            what=t("C-arm"),
+            value=t.number(option.c_arm.oblique_deg, "°", 2)
+            + " / "
+            + t.number(option.c_arm.cranial_deg, "°", 2),
+            remark=t("positive: to the patient's left / towards the head"),
+        ),
+    )
+
+
+def _point(point_mm: Float, t: Speaker) -> str:
+    return ", ".join(t.number(float(v), "", 2) for v in point_mm) + " mm"
+
+
+def _table_position(option: Trajectory, scan: Scan, t: Speaker) -> str:
+    """The slice through the skin entry: its place and its number, counted from the feet."""
+    grid = scan.volume.grid
+    k = int(np.clip(round(float(grid.to_index(option.entry_mm)[0])), 0, grid.shape[0] - 1))
+    from_feet = k if grid.axes[2, 0] > 0 else grid.shape[0] - 1 - k
+    return t(
+        "slice {number} of {total} from the feet, at {height} mm",
+        number=from_feet + 1,
+        total=grid.shape[0],
+        height=t.number(float(option.entry_mm[2]), "", 1),
+    )
+
+
+def set_row(group: NeedleSet, options: Sequence[Trajectory], t: Speaker) -> dict[str, str]:
+    """A set of needles used together."""
+    members = [f"{k + 1} ({t.name(options[k].route)})" for k in group.members if k < len(options)]
+    return {
+        "name": t.name(group.name) if group.name else "",
+        "members": ", ".join(members),
+        "tips": t.mm(group.tip_spacing_mm),
+        "shafts": t.mm(group.shaft_spacing_mm),
+    }
+
+
+def refusal_row(refusal: Refusal, t: Speaker) -> dict[str, Any]:
+    """Why a route gave no needle, with the structures that stopped most candidates first."""
+    stops = sorted(refusal.stopped_by.items(), key=lambda item: -item[1])
+    return {
+        "route": t.name(refusal.route),
+        "reason": _sentence(words.retell(refusal.reason, t.language)),
+        "candidates": f"{refusal.candidates:,}",
+        "stops": [f"{t.name(k)} {n:,}" for k, n in stops],
+    }
+
+
+# --- where the numbers come from -----------------------------------------------------------------
+
+
+def provenance_rows(scan: Scan, anatomy: Anatomy, plan: Plan, t: Speaker) -> tuple[Row, ...]:
+    """With what this sheet was made, so that it can be made again."""
+    rows = [Row(what=t("CT, SHA-256"), value=scan.sha256)]
+    run = plan.run
+    if run is None:
+        return (*rows, Row(what=t("Run"), value=t("not recorded")))
+    rows += [
+        Row(what=t("Input {name}, SHA-256", name=key), value=value)
+        for key, value in run.inputs.items()
+        if value != scan.sha256
+    ]
+    rows += [
+        Row(what=t("Program"), value=f"trocar {run.version}", remark=run.command),
+        Row(
+            what=t("Made"),
+            value=run.started,
+            remark=t("{seconds:.0f} s, {memory:.0f} MB", seconds=run.seconds, memory=run.peak_mb),
+        ),
+        Row(what=t("Seed"), value=str(run.seed)),
+        Row(what=t("Parameters"), value=_pairs(run.parameters)),
+        Row(what=t("Facts"), value=_pairs(run.facts)),
+        Row(what=t("Packages"), value=_pairs(run.packages)),
+    ]
+    return tuple(rows)
+
+
+def _pairs(items: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{_GENTLE_NAMES.get(k, words.english(k))} {_plain(v)}" for k, v in items.items()
+    )
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return "(" + "; ".join(_plain(v) for v in value) + ")"
+    return str(value)
+
+
+def unverified_rows(plan: Plan, t: Speaker) -> tuple[Row, ...]:
+    """The limits used on this sheet that nobody has yet read in a source, each once."""
+    used: dict[str, source.Value] = {}
+    for option in plan.options:
+        for margin in option.margins:
+            value = _limit(margin.structure)
+            used[value.name] = value
+    if plan.options:
+        used |= {n: limits.value(n) for n in ("caution_factor", "placement_error")}
+    return tuple(
+        Row(
+            what=t(value.source),
+            value=t.number(value.mean, "" if value.unit == "1" else value.unit),
+            remark=t(value.evidence),
+        )
+        for value in used.values()
+        if not value.verified
+    )

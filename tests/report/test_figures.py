@@ -1,0 +1,152 @@
+"""Figures: which side is which, where a cut lies, how thick a needle is drawn."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from trocar.facts.products import needle
+from trocar.model.plan import GantryAngles, Trajectory
+from trocar.model.space import Grid, Mask
+from trocar.report import figures, scene
+
+angle = st.floats(-80, 80)
+
+
+def _needle(in_plane: float, tilt: float, behind: bool) -> Trajectory:
+    way = GantryAngles(in_plane_deg=in_plane, tilt_deg=tilt, from_behind=behind).direction()
+    target = np.array([3.0, -7.0, 11.0])
+    return Trajectory(
+        route="any",
+        needle=needle(11, 100),
+        entry_mm=target + 80 * way,
+        target_mm=target,
+        position="prone",
+        bone_entry_mm=target + 30 * way,
+        bone_length_mm=30.0,
+        cortex_angle_deg=0.0,
+        margins=(),
+    )
+
+
+@given(angle, angle, st.booleans())
+def test_both_cuts_hold_the_needle_and_stand_across_each_other(
+    in_plane: float, tilt: float, behind: bool
+) -> None:
+    option = _needle(in_plane, tilt, behind)
+    first, second = figures.needle_planes(option)
+    assert abs(first @ option.path.direction) < 1e-9
+    assert abs(second @ option.path.direction) < 1e-9
+    assert abs(first @ second) < 1e-9
+    if abs(option.path.direction @ figures.LEFT) < 0.9:
+        assert abs(first @ figures.LEFT) < 1e-9  # the tilted gantry plane holds left and right
+
+
+@given(angle, angle, st.booleans())
+def test_panes_are_radiological(in_plane: float, tilt: float, behind: bool) -> None:
+    for normal in figures.needle_planes(_needle(in_plane, tilt, behind)):
+        right, down = figures.upright(normal)
+        assert abs(right @ down) < 1e-9
+        assert abs(right @ normal) < 1e-9
+        leftward, backward = right @ figures.LEFT, right @ figures.POSTERIOR
+        assert (leftward if abs(leftward) >= abs(backward) else backward) >= 0
+        assert down @ figures.POSTERIOR >= -1e-9 or down @ figures.SUPERIOR <= 1e-9
+
+
+def test_an_axial_cut_has_the_patients_right_at_image_left_and_the_back_below() -> None:
+    right, down = figures.upright(figures.SUPERIOR)
+    assert figures.letters(-right) == "R"
+    assert figures.letters(down) == "P"
+
+
+def test_a_pane_samples_the_points_it_says() -> None:
+    first, _ = figures.needle_planes(_needle(25.0, 10.0, True))
+    pane = figures.framed(first, np.array([[0.0, 0, 0], [40.0, 60.0, 10.0]]), margin_mm=10)
+    grid = pane.grid()
+    flat = pane.flat(grid.to_world([[0, 0, 0], [0, *(np.asarray(grid.shape[1:]) - 1)]]))
+    height, width = pane.size_mm
+    np.testing.assert_allclose(flat[1], [width / 2, height / 2], atol=0.5)
+    np.testing.assert_allclose(flat[0], -flat[1], atol=1e-9)
+
+
+def test_the_outline_of_a_ball_has_its_radius() -> None:
+    grid = Grid.from_spacing((50, 50, 50), (1.0, 1.0, 1.0), (-25.0, -25.0, -25.0))
+    points = grid.to_world(np.stack(np.indices(grid.shape), axis=-1))
+    ball = Mask(grid=grid, values=np.linalg.norm(points, axis=-1) < 12.0)
+    pane = figures.Pane(
+        centre_mm=np.zeros(3), right=figures.LEFT, down=figures.POSTERIOR, size_mm=(60.0, 60.0)
+    )
+    (ring,) = figures.Outlines.of({"ball": ball}).on(pane)["ball"]
+    radius = np.linalg.norm(ring, axis=1)
+    assert radius.mean() == pytest.approx(12.0, abs=0.3)
+
+
+def test_labels_keep_their_distance_and_their_order() -> None:
+    rows = figures._spread([5.0, 5.1, 5.2, 9.9], 1.0, 0.0, 10.0)
+    assert np.all(np.diff(rows) >= 1.0 - 1e-9)
+    assert min(rows) >= 0
+    assert max(rows) <= 10.0 + 1e-9
+
+
+def _picture(figure: figures.Figure) -> np.ndarray:
+    kind, _, content = figure.uri.partition(",")
+    assert kind == "data:image/png;base64"
+    return np.asarray(Image.open(BytesIO(base64.b64decode(content))).convert("RGB"), dtype=float)
+
+
+@pytest.mark.parametrize("language", ["en", "zh-Hant"])
+def test_slices_and_radiographs_are_drawn(sheet, language) -> None:
+    shapes = figures.outlines(sheet.anatomy, sheet.plan.lesion.mask)
+    option = sheet.plan.options[0]
+    slices = figures.needle_slices(sheet.scan, sheet.anatomy, option, shapes, language=language)
+    film = figures.radiographs(sheet.views[0], option, shapes, language=language)
+    for figure in (slices, film):
+        picture = _picture(figure)
+        assert picture.shape[1] > 1000
+        assert np.ptp(picture, axis=-1).max() > 100  # there is colour: outlines and a needle
+        assert len(figure.uri) < 900_000
+
+
+def test_the_scene_shows_the_lesion_and_the_needle(sheet) -> None:
+    figure = scene.scene(
+        sheet.anatomy, sheet.plan.lesion.mask, sheet.plan.options, chosen=0, language="en"
+    )
+    picture = _picture(figure)
+    red = (picture[..., 0] > 1.6 * picture[..., 1]) & (picture[..., 0] > 1.6 * picture[..., 2])
+    blue = (picture[..., 2] > 1.5 * picture[..., 0]) & (picture[..., 2] > 60)
+    assert red.sum() > 1000
+    assert blue.sum() > 1000
+
+
+def test_a_sphere_is_found_at_its_depth_and_lit_from_the_front() -> None:
+    grid = Grid.from_spacing((80, 80, 80), (1.0, 1.0, 1.0), (-40.0, -40.0, -40.0))
+    points = grid.to_world(np.stack(np.indices(grid.shape), axis=-1))
+    ball = Mask(grid=grid, values=np.linalg.norm(points, axis=-1) < 20.0)
+    eye = scene._eye_grid(ball, -figures.POSTERIOR)
+    layer = scene._surface(scene._smoothed(ball), eye, scene._LOOKS["bone"])
+    depth = layer.depth_mm[np.isfinite(layer.depth_mm)]
+    nearest = eye.to_world([depth.min() / eye.spacing_mm[0], 0, 0]) @ figures.POSTERIOR
+    assert nearest == pytest.approx(20.0, abs=0.7)
+    wide = (layer.opacity > 0.5 * layer.opacity.max()).any(axis=0).sum()
+    assert wide * eye.spacing_mm[0] / scene._ZOOM == pytest.approx(40.0, abs=1.5)
+
+
+def test_a_cylinder_is_as_wide_as_the_needle() -> None:
+    grid = Grid.from_spacing((60, 60, 60), (1.0, 1.0, 1.0), (-30.0, -30.0, -30.0))
+    ball = Mask(grid=grid, values=np.ones(grid.shape, dtype=bool))
+    option = _needle(0.0, 60.0, True)
+    eye = scene._eye_grid(ball, figures.LEFT)
+    layer = scene._cylinder(option, eye, scene._NEEDLE)
+    pixel = eye.spacing_mm[0] / scene._ZOOM
+    along = option.path.direction
+    rows, columns = np.nonzero(layer.opacity > 0.5)
+    flat = np.stack([rows, columns], axis=1) * pixel
+    side = np.cross(along, eye.axes[:, 0])
+    across = flat @ [side @ eye.axes[:, 1], side @ eye.axes[:, 2]]
+    assert np.ptp(across) == pytest.approx(option.needle.outer_mm, abs=2 * pixel)
