@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trocar import NOTICE, __version__
-from trocar.errors import TrocarError
+from trocar.errors import InputError, TrocarError
 
 if TYPE_CHECKING:
     from trocar.pathway import Planned
@@ -76,11 +76,22 @@ def demo(
     """Make a synthetic patient, plan it and write its sheet: no data needed."""
     from trocar import pathway
     from trocar.phantom import make
+    from trocar.phantom.files import as_scan
 
     _check_language(language)
     with _progress(as_json) as tell:
         tell("synthetic patient", 0.0)
-        planned = pathway.plan_phantom(make(bone, seed=seed), seed=seed, progress=tell)
+        patient = make(bone, seed=seed)
+        planned = pathway.plan_lesion(
+            as_scan(patient),
+            patient.site,
+            labels=patient.labels,
+            click_mm=patient.click_mm,
+            case_id=f"Synthetic patient {seed}",
+            seed=seed,
+            command="trocar demo",
+            progress=tell,
+        )
         files = pathway.write_case(out, planned, language=language, viewer=viewer, progress=tell)
     _say_planned(planned, files, as_json)
 
@@ -100,7 +111,7 @@ def plan(
         typer.Option(
             "--lesion",
             help="A mask file, or a click inside the lesion: x,y,z in LPS mm (ras:x,y,z for RAS, "
-            "ijk:column,row,slice for voxels). Left out: proposed.",
+            "ijk:column,row,slice for voxels), or ball:x,y,z,radius. Left out: proposed.",
         ),
     ] = None,
     series: Annotated[
@@ -123,7 +134,7 @@ def plan(
     from trocar import pathway
 
     _check_language(language)
-    mask, click = _lesion_argument(lesion)
+    mask, point = _lesion_argument(lesion)
     with _progress(as_json) as tell:
         planned, files = pathway.plan_case(
             ct,
@@ -131,7 +142,8 @@ def plan(
             out=out,
             labels=labels,
             lesion=mask,
-            click=click,
+            click=None if point is None or point[0] == "ball" else point,
+            ball_mm=point[1] if point is not None and point[0] == "ball" else None,
             series=series,
             case_id=case_id,
             language=language,
@@ -173,13 +185,13 @@ def phantom(
     seed: Seed = 0,
 ) -> None:
     """Write a synthetic patient: CT, labels, lesion and the exact truth."""
-    from trocar import pathway
     from trocar.phantom import NAMES, make
+    from trocar.phantom.files import write
 
     if not name:
         print("\n".join(NAMES))
         return
-    for path in pathway.write_phantom(out, make(name, seed=seed)).values():
+    for path in write(out, make(name, seed=seed)).values():
         print(path)
 
 
@@ -198,19 +210,27 @@ def _check_language(language: str) -> None:
         raise typer.BadParameter(f"{language!r} is not a sheet language; give en or zh-Hant")
 
 
-def _lesion_argument(text: str | None) -> tuple[Path | None, tuple[str, tuple[float, ...]] | None]:
-    """A mask path, or the kind of coordinates and the three numbers of a click."""
+def _lesion_argument(text: str | None) -> tuple[Path | None, tuple[str, Any] | None]:
+    """A mask path, or the kind of coordinates with the numbers of a click or a ball.
+
+    >>> _lesion_argument("ras:-10,20,30.5")
+    (None, ('ras', (-10.0, 20.0, 30.5)))
+    """
     if text is None:
         return None, None
-    kind, _, numbers = (
-        text.rpartition(":") if text[:4] in ("lps:", "ras:", "ijk:") else ("lps", "", text)
-    )
-    parts = numbers.split(",")
-    if len(parts) == 3:
-        try:
-            return None, (kind, tuple(float(p) for p in parts))
-        except ValueError:
-            pass
+    kind, numbers = "lps", text
+    if text[:4] in ("lps:", "ras:", "ijk:") or text.startswith("ball:"):
+        kind, _, numbers = text.partition(":")
+    try:
+        values = tuple(float(p) for p in numbers.split(","))
+    except ValueError:
+        values = ()
+    if len(values) == (4 if kind == "ball" else 3):
+        return None, (kind, values)
+    if numbers is not text or values:
+        raise InputError(
+            f"--lesion {text!r} is neither a file nor a point; write x,y,z or ball:x,y,z,radius"
+        )
     return Path(text), None
 
 
@@ -247,7 +267,10 @@ def _say_planned(planned: Planned, files: dict[str, Path], as_json: bool) -> Non
             print(f"        {refusal.route}: {refusal.reason}")
     else:
         worst = best.worst
-        near = f", nearest limit {worst.structure} {worst.distance_mm:.1f} mm" if worst else ""
+        near = ""
+        if worst is not None:
+            name = worst.structure.replace("_", " ")
+            near = f", tightest {name} {worst.distance_mm:.1f} mm"
         print(f"needle  {best.route}, {best.needle}, depth {best.depth_mm:.0f} mm{near}")
         print(f"        {len(plan.options)} options, {len(plan.refusals)} routes refused")
     print(f"sheet   {files['sheet']}")

@@ -13,7 +13,6 @@ one another; only this page knows their order::
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -24,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -36,9 +35,6 @@ from trocar.model.case import Finding, Gravity, Lesion, Site, gravest_first
 from trocar.model.plan import Plan
 from trocar.model.result import Anatomy, Run, Scan, View
 from trocar.model.space import Float, Labels, Mask
-
-if TYPE_CHECKING:
-    from trocar.phantom import Phantom
 
 Progress = Callable[[str, float], None]
 
@@ -62,6 +58,7 @@ class Planned:
     anatomy: Anatomy
     plan: Plan
     views: Mapping[int, tuple[View, View, View]]
+    skin: tuple[Any, ...] = ()  # the search's skin maps, for the sheet
 
     @property
     def lesion(self) -> Lesion:
@@ -108,7 +105,7 @@ def plan_lesion(
         progress=tell.during("anatomy", _STEPS["read"]),
     )
     tell("lesion", _STEPS["anatomy"])
-    ct = scan.volume.crop(scan.volume.grid.around(_corners(anatomy)))
+    ct = scan.volume.crop(scan.volume.grid.around(anatomy.grid.corners_mm))
     found: tuple[Finding, ...] = ()
     if lesion_mask is None and click_mm is None:
         lesion_mask, found = _proposed(propose(ct, anatomy), site)
@@ -157,7 +154,7 @@ def plan_lesion(
         ),
         run=run,
     )
-    return Planned(scan=scan, anatomy=anatomy, plan=plan, views=views)
+    return Planned(scan=scan, anatomy=anatomy, plan=plan, views=views, skin=search.skin)
 
 
 def plan_case(
@@ -168,6 +165,7 @@ def plan_case(
     labels: Path | str | None = None,
     lesion: Path | str | None = None,
     click: tuple[str, tuple[float, ...]] | None = None,
+    ball_mm: tuple[float, float, float, float] | None = None,
     series: str | None = None,
     case_id: str | None = None,
     language: str = "en",
@@ -179,7 +177,8 @@ def plan_case(
 ) -> tuple[Planned, dict[str, Path]]:
     """From files to a plan sheet in ``out``; nothing there is half-written if anything fails.
 
-    ``click`` is ("lps" | "ras", mm) or ("ijk", column, row, slice), a point inside the lesion.
+    ``click`` is ("lps" | "ras", mm) or ("ijk", (column, row, slice)), a point inside the lesion;
+    ``ball_mm`` (LPS x, y, z, radius) stands for a lesion that cannot be outlined on the CT.
     Returns the planned case and the files by name (``sheet``, ``plan``, ``needles``, ...).
     """
     from trocar.io.volumes import read_labels, read_mask, read_scan
@@ -191,6 +190,8 @@ def plan_case(
     grid = scan.volume.grid
     label_map = None if labels is None else read_labels(labels, like=grid)
     mask = None if lesion is None else read_mask(lesion, like=grid)
+    if ball_mm is not None:
+        mask = _ball(scan, ball_mm)
     planned = plan_lesion(
         scan,
         where,
@@ -206,30 +207,6 @@ def plan_case(
         progress=progress,
     )
     return planned, write_case(out, planned, language=language, viewer=viewer, progress=progress)
-
-
-def plan_phantom(phantom: Phantom, *, seed: int = 0, progress: Progress | None = None) -> Planned:
-    """A plan for a synthetic patient, from its labels and one click in its lesion."""
-    values = np.ascontiguousarray(phantom.ct.values)
-    scan = Scan(
-        volume=phantom.ct,
-        name=f"synthetic {phantom.name}",
-        sha256=hashlib.sha256(values.tobytes()).hexdigest(),
-        kernel="synthetic",
-        findings=(
-            Finding(gravity=Gravity.NOTE, message="this patient is synthetic, made by the program"),
-        ),
-    )
-    return plan_lesion(
-        scan,
-        phantom.site,
-        labels=phantom.labels,
-        click_mm=phantom.click_mm,
-        case_id=f"Synthetic patient {phantom.name}",
-        seed=seed,
-        command="trocar demo",
-        progress=progress,
-    )
 
 
 def write_case(
@@ -265,6 +242,7 @@ def write_case(
             views=planned.views,
             language=language,
             viewer=viewer,
+            skin=planned.skin,
         )
         folder.mkdir(exist_ok=True)
         moved = {}
@@ -309,14 +287,14 @@ class _Teller:
 
 def _click_mm(scan: Scan, kind: str, numbers: tuple[float, ...]) -> Float:
     """LPS mm of a click given as lps, ras or ijk (column, row, slice); it must hit the image."""
-    point = np.asarray(numbers, dtype=np.float64)
+    point: Float = np.asarray(numbers, dtype=np.float64)
     grid = scan.volume.grid
     if kind == "ras":
         point = point * [-1.0, -1.0, 1.0]
     if kind == "ijk":
         point = grid.to_world(point[::-1])
     if not bool(grid.contains(point)):
-        low, high = grid.to_world([[0, 0, 0], np.asarray(grid.shape) - 1])
+        low, high = grid.corners_mm
         raise InputError(
             f"the click at {np.round(point, 1).tolist()} mm (LPS) is outside the image, which runs "
             f"from {np.round(low, 1).tolist()} to {np.round(high, 1).tolist()}; click inside it "
@@ -325,9 +303,18 @@ def _click_mm(scan: Scan, kind: str, numbers: tuple[float, ...]) -> Float:
     return point
 
 
-def _corners(anatomy: Anatomy) -> Float:
-    shape = np.asarray(anatomy.grid.shape) - 1
-    return anatomy.grid.to_world([[0, 0, 0], shape])
+def _ball(scan: Scan, ball_mm: tuple[float, float, float, float]) -> Mask:
+    """A ball around an LPS point as a mask on the scan's grid."""
+    grid = scan.volume.grid
+    centre, radius_mm = _click_mm(scan, "lps", ball_mm[:3]), ball_mm[3]
+    if not radius_mm > 0:
+        raise InputError(f"the ball has a radius of {radius_mm} mm; give more than 0")
+    box = grid.around(centre, radius_mm)
+    part = grid.crop(box)
+    points = part.to_world(np.indices(part.shape).transpose(1, 2, 3, 0))
+    values = np.zeros(grid.shape, dtype=bool)
+    values[box] = np.linalg.norm(points - centre, axis=-1) <= radius_mm
+    return Mask(grid=grid, values=values)
 
 
 def _proposed(candidates: tuple[Mask, ...], site: Site) -> tuple[Mask, tuple[Finding, ...]]:
