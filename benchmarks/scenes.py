@@ -46,7 +46,7 @@ def torso(shape: tuple[int, int, int] = (600, 512, 512), *, seed: int = 0) -> ND
             hu[arch] = 700.0
         if 0.3 < along < 0.55:
             hu[process] = 700.0
-        ribs = (radius > 0.93) & (radius < 1.0) & (((z * 14 + np.sin(angle) * 0.8) % 1.0) < 0.42)
+        ribs = (radius > 0.93) & (radius < 1.0) & (((z * 14 + np.sin(angle) * 0.8) % 1.0) < 0.485)
         hu[ribs & (y < 0.6)] = 500.0
         noise = rng.standard_normal((ny, nx), dtype=np.float32) * 12
         out[k] = np.clip(np.rint(hu + np.where(body, noise, 0)), -1024, 3071).astype(np.int16)

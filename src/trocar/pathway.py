@@ -270,14 +270,17 @@ def _warm(name: str) -> None:
 
 
 class _Teller:
-    """Passes progress on, if anybody listens; fractions are of the whole plan."""
+    """Passes progress on, if anybody listens; fractions are of the whole plan and never fall."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
+        self._furthest = 0.0
 
     def __call__(self, step: str, fraction: float) -> None:
+        # A room may count two stages of its own from 0 each; the bar waits rather than jump back.
+        self._furthest = max(self._furthest, fraction)
         if self._progress is not None:
-            self._progress(step, fraction)
+            self._progress(step, self._furthest)
 
     def during(self, step: str, start: float) -> Progress:
         """A listener for one step, whose own 0..1 becomes its share of the whole."""

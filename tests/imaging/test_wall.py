@@ -155,6 +155,15 @@ def test_an_unbroken_bone_has_no_defect(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["vertebra_l3", "acetabulum"])
+def test_thick_slices_open_no_whole_wall(name: str) -> None:
+    """End plates and the roof of the joint lie across the slices; 2.5 mm must not break them."""
+    p = phantom.make(name, defects=(), spacing_mm=(2.5, 0.8, 0.8))
+    anatomy = read_anatomy(p.ct, p.site, labels=p.labels)
+    assert wall_defects(p.ct, anatomy, p.lesion) == ()
+
+
+@pytest.mark.slow
 def test_three_holes_are_told_apart() -> None:
     asked = ("posterior wall", "left pedicle", "superior end plate")
     p = phantom.make("vertebra_l3", defects=asked)

@@ -319,6 +319,7 @@ def test_any_mix_is_told_apart(tmp_path: Path, write_series: Any, hu: Array) -> 
         tmp_path / "d", hu[:1], SOPClassUID="1.2.840.10008.5.1.4.1.1.7", SeriesDescription="dose"
     )
     (tmp_path / "readme.txt").write_text("hello")
+    (tmp_path / "more.zip").write_bytes(b"PK")
     (tmp_path / "broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\x08\x00\x05\x00CS")
     found = inspect(tmp_path)
     kinds = {row.name: (row.what, row.usable) for row in found.rows}
@@ -326,7 +327,9 @@ def test_any_mix_is_told_apart(tmp_path: Path, write_series: Any, hu: Array) -> 
     assert kinds["soft"] == ("CT", True)
     assert kinds["scout"] == ("localizer", False)
     assert kinds["dose"] == ("screen capture", False)
-    assert found.passed_over == ("readme.txt",)
+    assert kinds["more.zip"] == ("zip archive", False)
+    assert kinds["broken.dcm"] == ("damaged file", False)
+    assert found.passed_over == ("more.zip", "readme.txt")
     with pytest.raises(InputError, match="2 CT series; choose one"):
         read_scan(tmp_path)
     assert np.array_equal(read_scan(tmp_path, series="soft").volume.values, hu + 1)

@@ -177,8 +177,29 @@ def test_a_syntax_that_cannot_be_read_is_named(
 
 
 @pytest.mark.data
+@pytest.mark.parametrize("end", [".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.90"])
+def test_a_stream_without_its_end_is_never_filled_with_grey(
+    encodings: dict[str, Header], data: Path, tmp_path: Path, end: str
+) -> None:
+    """The file is whole, but the compressed stream inside stops half way."""
+    from pydicom import dcmread
+    from pydicom.encaps import encapsulate, get_frame
+
+    name = next(n for n, h in encodings.items() if h.transfer_syntax.endswith(end))
+    with zipfile.ZipFile(data / SLICES) as archive, archive.open(name) as member:
+        d = dcmread(member)
+    stream = get_frame(d.PixelData, 0, number_of_frames=1)
+    d.PixelData = encapsulate([stream[: len(stream) // 4 * 2]])
+    d.save_as(tmp_path / "a.dcm")
+    with open_items(tmp_path) as (item,):
+        (h,) = read_headers(item) or ()
+        with pytest.raises(InputError, match="have no end"):
+            Decoder().stored(h)
+
+
+@pytest.mark.data
 @pytest.mark.parametrize("end", [".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.90", ".2.5"])
-def test_a_truncated_stream_is_never_filled_with_grey(
+def test_a_truncated_file_is_never_filled_with_grey(
     encodings: dict[str, Header], data: Path, tmp_path: Path, end: str
 ) -> None:
     name = next(n for n, h in encodings.items() if h.transfer_syntax.endswith(end))

@@ -202,6 +202,18 @@ def test_corridor_clearance_is_the_distance_to_the_outside_after_settling() -> N
     assert np.isinf(none[rays.CORRIDOR_CLEARANCE])
 
 
+def test_the_face_a_needle_came_through_does_not_count_as_the_corridors_wall() -> None:
+    _, y, _ = np.broadcast_arrays(*coordinates())
+    bone = (y - 40.0).astype(np.float32)  # all bone in front of a flat face
+    parts = np.ones(bone.shape, np.uint8)
+    entry, target = np.array([[32.0, 60, 32]]), np.array([[32.0, 10, 32]])
+    for settle, expected in ((0.0, 0.5), (6.0, 6.5)):
+        row = measure(
+            [[0, 0]], entry, target, bone + 99, bone, parts=parts, part=1, settle_mm=settle
+        )[0]
+        assert row[rays.CORRIDOR_CLEARANCE] == pytest.approx(expected, abs=0.6)
+
+
 def test_a_needle_that_misses_the_bone_has_no_contact() -> None:
     bone = ball((32, 32, 32), 8)
     row = measure([[0, 0]], np.array([[5.0, 60, 5]]), np.array([[5.0, 5, 5]]), bone + 50, bone)[0]

@@ -40,6 +40,12 @@ def slab(toy_patient: Any, blocks: Any = None, lesion: Any = None) -> Any:
     )
 
 
+@pytest.fixture(autouse=True)
+def fewer_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests need no million paths; ``plain``, made before this acts, looks at all of them."""
+    monkeypatch.setattr(aims, "PAIRS", 100_000)
+
+
 @pytest.fixture(scope="module")
 def plain(toy_vertebra: Any) -> Any:
     ct, anatomy, lesion = toy_vertebra()
@@ -59,7 +65,10 @@ def test_with_nothing_in_the_way_the_best_needle_is_the_perpendicular(toy_patien
     assert best.depth_mm - best.bone_length_mm == pytest.approx(39.5, abs=0.3)
 
 
-def test_the_only_hole_in_a_barrier_is_found(toy_patient: Any) -> None:
+def test_the_only_hole_in_a_barrier_is_found(
+    toy_patient: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aims, "PAIRS", 1_000_000)
     hole = np.array([9.5, 20.0, -7.5])
 
     def sheet(x: Any, y: Any, z: Any) -> Any:

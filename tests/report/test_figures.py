@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from trocar.facts.products import needle
 from trocar.model.plan import GantryAngles, Trajectory
 from trocar.model.space import Grid, Mask
+from trocar.planning.trajectory import SkinMap
 from trocar.report import figures, scene
 
 angle = st.floats(-80, 80)
@@ -111,6 +113,25 @@ def test_slices_and_radiographs_are_drawn(sheet, language) -> None:
         assert picture.shape[1] > 1000
         assert np.ptp(picture, axis=-1).max() > 100  # there is colour: outlines and a needle
         assert len(figure.uri) < 900_000
+
+
+def test_the_skin_map_shows_where_a_needle_may_enter(sheet) -> None:
+    shapes = figures.outlines(sheet.anatomy, sheet.plan.lesion.mask)
+    entry = sheet.plan.options[0].entry_mm
+    around = np.stack(np.meshgrid(np.arange(-40, 41, 2.0), [0.0], np.arange(-20, 21, 2.0)), axis=-1)
+    points = entry + around.reshape(-1, 3)
+    room = np.where(points[:, 0] > entry[0], 3.0, np.nan)  # only to the left of the entry
+    allowed = SkinMap(route="any", points_mm=points, cost=room, slack_mm=room)
+    none = replace(allowed, slack_mm=np.full(len(points), np.nan))
+    given = {"anatomy": sheet.anatomy, "plan": sheet.plan, "shapes": shapes, "language": "en"}
+    assert figures.skin_map([none], **given) is None
+    picture = _picture(figures.skin_map([allowed], **given))
+    yellow = (picture[..., 0] > 200) & (picture[..., 1] > 180) & (picture[..., 2] < 110)
+    middle = int(0.8 * picture.shape[1])  # the bar of colours stands at the right
+    columns = np.nonzero(yellow[:, :middle])[1]
+    # Seen from behind: the patient's left is at image left, so the allowed skin is there.
+    assert len(columns) > 500
+    assert np.median(columns) < 0.4 * picture.shape[1]
 
 
 def test_the_scene_shows_the_lesion_and_the_needle(sheet) -> None:

@@ -102,7 +102,8 @@ def _reference(hits: Float) -> Float | None:
     if known.mean() < 0.5:
         return None
     radius = np.full(hits.shape[1], np.nan)
-    radius[known] = np.nanmedian(use[:, known], axis=0)
+    # The lower third: cuts at the edge of the ring already look out into the foramina.
+    radius[known] = np.nanpercentile(use[:, known], 100 / 4, axis=0)
     turn = np.arange(radius.size)
     radius = np.interp(turn, turn[known], radius[known], period=radius.size)
     # One ray through a gap between pedicle and lamina must not make a spike.
@@ -150,7 +151,8 @@ def canal_mask(rings: Sequence[Ring], grid: Grid) -> shapes.Bool:
     box = grid.around(origins, reach)
     part = grid.crop(box)
     points = part.to_world(np.moveaxis(np.indices(part.shape), 0, -1).reshape(-1, 3))
-    distance, nearest = spatial.cKDTree(origins).query(points, distance_upper_bound=reach)
+    found = spatial.cKDTree(origins).query(points, distance_upper_bound=reach)
+    distance, nearest = np.asarray(found[0]), np.asarray(found[1])
     close = np.flatnonzero(np.isfinite(distance))
     inside = np.zeros(len(points), dtype=bool)
     inside[close] = _within(rings, points[close], nearest[close])

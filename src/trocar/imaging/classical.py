@@ -42,7 +42,7 @@ def outline_bones(
     """Which voxels are the clicked bone, and which are its neighbours?
 
     The result is a label map on the CT's grid: the site's bone and ``other_bone``. A vertebra is
-    cut from its neighbours at the discs and facet joints, a hip from its femur round the femoral head;
+    cut from its neighbours at the discs and facet joints, a hip from its femur round the head;
     other bones at their narrow places only. Raises :class:`InputError` when the click lies outside
     the image, outside the patient or not in bone.
     """

@@ -242,7 +242,7 @@ def _surface(mask: Mask, inward: bool) -> tuple[Float, Float, Float] | None:
     smooth = ndimage.gaussian_filter(mask.values[box].astype(np.float32), sigma)
     edge = mask.values[box] & ~ndimage.binary_erosion(mask.values[box], border_value=1)
     index = np.argwhere(edge)
-    slope = np.stack(np.gradient(smooth), axis=-1)[edge]
+    slope = np.stack(list(np.gradient(smooth)), axis=-1)[edge]
     normal = slope @ grid.inverse[:3, :3]  # towards the inside of the bone
     length = np.linalg.norm(normal, axis=1)
     good = length > 1e-6

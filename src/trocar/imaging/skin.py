@@ -51,12 +51,8 @@ def _cavities_filled(body: shapes.Bool, values: shapes.Bool, grid: Grid) -> shap
     medians = ndimage.median(values, air, index=np.arange(1, count + 1))
     limit = tissue.value("hu_air").mean + anatomy.value("lung_over_air").mean
     lung = np.flatnonzero(np.asarray(medians) > limit) + 1
-    out: shapes.Bool = whole | (np.isin(air, lung) & _near(whole, grid))
+    out: shapes.Bool = whole | np.isin(air, lung)
     return out
-
-
-def _near(whole: shapes.Bool, grid: Grid) -> shapes.Bool:
-    return shapes.closed(Mask(grid=grid, values=whole), 20.0).values
 
 
 def body_on(ct: Volume, coarse: Mask) -> Mask:

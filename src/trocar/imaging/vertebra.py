@@ -130,7 +130,7 @@ def _canal(
 ) -> tuple[tuple[float, float], float, float] | None:
     """Centre (posterior, left), front and area of the hole seen along the superior axis."""
     _, p, l = _coordinates(grid)
-    seen = taken.any(axis=0)
+    seen: shapes.Bool = np.any(taken, axis=0)
     pieces, count = ndimage.label(ndimage.binary_fill_holes(seen) & ~seen)
     least = np.pi * anatomy.value("canal_radius_least").mean ** 2
     best: tuple[tuple[float, float], float, float] | None = None
@@ -298,14 +298,14 @@ def _plate_edge(hu: NDArray[np.float32], surface: Float, step: int, reach_mm: fl
     """The surface (mm) moved to where HU begins to fall from end plate to disc, column by column.
 
     A plate thinner than the blur loses height but keeps its place, so its edge lies well above half
-    of what is left of it. The profile is smoothed over neighbouring columns; where no end plate stands out (lysis) or the
-    fall lies further off than ``reach_mm``, the surface stays.
+    of what is left of it. The profile is smoothed over neighbouring columns; where no end plate
+    stands out (lysis) or the fall lies further off than ``reach_mm``, the surface stays.
     """
     smooth = ndimage.gaussian_filter(hu, (0.0, 1.5, 1.5))
     n = hu.shape[0]
     along = np.arange(-reach_mm - 2, reach_mm + 2.01, _FINE_MM)
     place = (surface / _STEP_MM + n // 2)[None] + step * along[:, None, None] / _STEP_MM
-    rows, columns = np.indices(surface.shape)
+    rows, columns = np.meshgrid(*(np.arange(k) for k in surface.shape), indexing="ij")
     index = np.stack(np.broadcast_arrays(place, rows[None], columns[None]), axis=-1)
     profile = field.sample_linear(smooth, index, outside=tissue.value("hu_air").mean)
     inner, outer = profile[along <= 0.5], profile[along >= 0.0]

@@ -73,13 +73,14 @@ def wall_defects(ct: Volume, anatomy: Anatomy, lesion_mask: Mask) -> tuple[WallD
     keep = tissue.value("cortex_defect_fraction").mean
     contact = _CONTACT_MM + step / 2 - gap  # negative where the lesion does not come near enough
     # A thin plate across thick slices is a low peak but keeps its mineral: open needs both gone.
-    contact = np.minimum(contact, (keep * usual - mineral) / np.maximum(keep * usual, 1.0))
+    least = (1 - keep / 2) * usual
+    contact = np.minimum(contact, (least - mineral) / np.maximum(least, 1.0))
     lack = _lack(peak, level + keep * (normal - level), contact)
     for piece in _pieces(surface.faces, lack > 0):
         local = _rim(peak, surface, piece, normal, gap)
         near = local < normal
         lack[near] = _lack(peak, level + keep * (local - level), contact)[near]
-    return _holes(surface, lack, peak, walls)
+    return _holes(surface, lack, _bare(surface, peak, step), walls)
 
 
 def name_walls(anatomy: Anatomy, points_mm: Float, normals: Float) -> NDArray[np.str_]:
@@ -161,6 +162,23 @@ def _lack(peak: Float, half: Float, contact: Float) -> Float:
     return out
 
 
+def _bare(surface: Surface, peak: Float, step: Float) -> Bool:
+    """Corners without any cortex, and none beside them within half a voxel step.
+
+    Where a dome crosses thick slices its cortex is cut into steps, and between two of them a
+    profile can slip through; a hole is wider than that.
+    """
+    from scipy.spatial import cKDTree
+
+    out: Bool = peak < tissue.value("hu_cortex_defect").mean
+    index = np.flatnonzero(out)
+    tree = cKDTree(surface.points_mm)
+    beside = tree.query_ball_point(surface.points_mm[index], step[index] / 2)
+    kept = [bool(out[near].all()) for near in beside]
+    out[index] = kept
+    return out
+
+
 def _rim(
     peak: Float, surface: Surface, piece: NDArray[np.int64], normal: Float, gap: Float
 ) -> Float:
@@ -184,14 +202,13 @@ def _rim(
 
 
 def _holes(
-    surface: Surface, lack: Float, peak: Float, walls: NDArray[np.str_]
+    surface: Surface, lack: Float, bare: Bool, walls: NDArray[np.str_]
 ) -> tuple[WallDefect, ...]:
     """Connected open patches that hold at least one corner without any cortex, wall by wall."""
     weight = _positive_share(lack[surface.faces]) * surface.areas_mm2
-    bare = tissue.value("hu_cortex_defect").mean
     found = []
     for piece in _pieces(surface.faces[weight > 0], lack > 0):
-        if peak[piece].min() >= bare:
+        if not bare[piece].any():
             continue
         corner = np.zeros(len(lack), dtype=bool)
         corner[piece] = True

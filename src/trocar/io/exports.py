@@ -279,8 +279,6 @@ def _write_seg(path: Path, scan: Scan, labels: Labels) -> str | None:
         return (
             "the CT did not come as DICOM, and a DICOM SEG must refer to the images it was drawn on"
         )
-    if not labels.values.any():
-        return "there is no region to write"
     part = path.with_name(f".{path.name}")
     try:
         write_seg(part, labels, scan.source)

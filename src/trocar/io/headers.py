@@ -294,9 +294,8 @@ def _past_sequence(data: bytes, at: int, explicit: bool) -> int:
             return at
         if length != _UNDEFINED:
             at += length
-            continue
-        _, at = _walk(data, at, explicit=explicit, end_group=0xFFFE)
-        at += 8  # the delimiter of the item
+        else:  # the item's own delimiter is then passed as if it were an empty item
+            _, at = _walk(data, at, explicit=explicit, end_group=0xFFFE)
 
 
 def _pixel_element(element: bytes, at: int, order: Literal["little", "big"]) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from trocar.errors import FrameMismatch, InputError
 from trocar.io.dicom import GEOMETRY_MM, Series, find_series
 from trocar.io.files import Item, open_items, open_source
 from trocar.io.headers import brief
-from trocar.model.space import Float, Grid, Labels, Mask
+from trocar.model.space import Float, Grid, Labels, Mask, Slices
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -272,8 +272,7 @@ def write_seg(path: Path, labels: Labels, source: Sequence[str], lesion: str = "
     from highdicom.seg import Segmentation
 
     images = _headers(source, labels.grid.spacing_mm[0])
-    box = Mask(grid=labels.grid, values=labels.values > 0).box()
-    part = labels.crop(box)
+    part = labels.crop(_box(labels.values))
     present = [int(v) for v in np.unique(part.values) if v]
     renumbered = np.zeros(int(part.values.max()) + 1, np.uint8)
     renumbered[present] = np.arange(1, len(present) + 1)
@@ -296,6 +295,16 @@ def write_seg(path: Path, labels: Labels, source: Sequence[str], lesion: str = "
         raise InputError(
             f"the CT's headers do not allow a DICOM SEG to refer to them ({error})"
         ) from error
+
+
+def _box(values: NDArray[Any]) -> Slices:
+    """The smallest box with every label in it; InputError when there is none."""
+    # By projections: a list of all labelled voxels would be larger than the map.
+    at = [np.flatnonzero(np.any(values, axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if not at[0].size:
+        raise InputError("there is no region to write; give labels with at least one voxel")
+    k, r, c = (slice(int(i[0]), int(i[-1]) + 1) for i in at)
+    return k, r, c
 
 
 def _headers(source: Sequence[str], slice_mm: float) -> list[Dataset]:

@@ -112,8 +112,14 @@ def inspect(path: str | Path) -> Inspection:
     rows = [_series_row(s) for s in catalogue.series] + [_volume_row(i) for i in volumes]
     for name, sentence in catalogue.broken.items():
         rows.append(SeriesReport(name=name, what="damaged file", usable=False, why=sentence))
+    for item in catalogue.others:
+        if suffix_of(item.name) == ".zip":
+            why = (
+                "archives inside a folder or an archive are not opened; inspect this one by itself"
+            )
+            rows.append(SeriesReport(name=item.name, what="zip archive", usable=False, why=why))
     if not rows:
-        why = "there is no DICOM, NIfTI, NRRD or MetaImage file here; give the folder of a CT"
+        why = _nothing(catalogue)
         rows.append(SeriesReport(name=Path(path).name, what="no image", usable=False, why=why))
     return Inspection(
         path=str(path), rows=tuple(rows), passed_over=tuple(o.name for o in catalogue.others)
@@ -200,8 +206,15 @@ def _chosen(catalogue: Catalogue, wanted: str | None, path: str | Path) -> Serie
         raise InputError(f"{found[0].name!r} cannot be used: {found[0].refusal}")
     reasons = [s.refusal for s in found if s.what == "CT"] or [s.refusal for s in found]
     reasons += list(catalogue.broken.values())
-    why = reasons[0] if reasons else "it holds no DICOM, NIfTI, NRRD or MetaImage image"
+    why = reasons[0] if reasons else _nothing(catalogue)
     raise InputError(f"no CT volume at {path}: {why}")
+
+
+def _nothing(catalogue: Catalogue) -> str:
+    zips = [item.name for item in catalogue.others if item.name.lower().endswith(".zip")]
+    if zips:
+        return f"there is no image here but {len(zips)} zip archives; give one, such as {zips[0]}"
+    return "there is no DICOM, NIfTI, NRRD or MetaImage file here; give the folder of a CT"
 
 
 def _answers_to(series: Series, number: int, wanted: str) -> bool:

@@ -18,6 +18,7 @@ from trocar.facts import tissue
 from trocar.model.case import Site
 from trocar.model.space import Float, Labels, Mask, Volume
 from trocar.phantom.growth import Growth, grow
+from trocar.phantom.measures import Truth, measure
 from trocar.phantom.patient import Patient
 from trocar.phantom.pelvis import (
     acetabulum_patient,
@@ -27,7 +28,6 @@ from trocar.phantom.pelvis import (
 )
 from trocar.phantom.scene import ORIGIN_MM, Canvas, Lattice, Part, develop, evaluate, texture
 from trocar.phantom.spine import vertebra_l3, vertebra_t10_plana
-from trocar.phantom.truth import Truth, measure
 
 __all__ = ["NAMES", "ORIGIN_MM", "Phantom", "Truth", "make", "truth", "walls"]
 

@@ -260,8 +260,8 @@ def needle_slices(
         title=translate("Slices along the needle", language),
         caption=translate(
             "The needle is drawn at its true thickness, with a tick every 10 mm from the skin. "
-            "Cuts that are nearly axial show the patient's right at image left, others the front; the "
-            "letters say so: R right, L left, H head, F feet, A front, P back.",
+            "Cuts that are nearly axial show the patient's right at image left, others the front; "
+            "the letters say so: R right, L left, H head, F feet, A front, P back.",
             language,
         ),
     )
