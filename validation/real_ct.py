@@ -64,8 +64,10 @@ def lesion_section() -> list[str]:
     labels = read_labels(
         folder / "labels.nii.gz", names=DATA / "03_t9_l3_lidc0001" / "structures.csv", like=grid
     )
-    drawn = read_labels(folder / "truth_labels.nii.gz", names={1: "lesion"}, like=grid).values == 1
-    truth = Mask(grid=grid, values=drawn)
+    names = {1: "lesion", 2: "filled lesion"}
+    truth = read_labels(folder / "truth_labels.nii.gz", names=names, like=grid).mask(
+        *names.values()
+    )
     points = truth.points_mm()
     centre = truth.centroid_mm
     order = np.argsort(np.linalg.norm(points - centre, axis=1))

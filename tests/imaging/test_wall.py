@@ -40,7 +40,10 @@ def _anatomy(grid: Grid, bone: np.ndarray, site: str = "femur left") -> Anatomy:
 
 
 def _block(
-    hole_mm: float, spacing_mm: tuple[float, float, float], noise_hu: float = 20.0
+    hole_mm: float,
+    spacing_mm: tuple[float, float, float],
+    noise_hu: float = 20.0,
+    plate_hu: float | None = None,
 ) -> tuple[Volume, Anatomy, Mask]:
     """A rounded block of bone, 2 mm cortex, with a round hole in its front over a lesion.
 
@@ -58,6 +61,8 @@ def _block(
     across = np.sqrt(z**2 + x**2) + 0 * y
     lesion = bone & ((across < hole_mm) & (y < 2) | ((across < 9) & (y < 2) & (depth > 2.0)))
     hu[lesion] = 50.0
+    if plate_hu is not None:
+        hu[lesion & (depth < 2.0)] = plate_hu
     hu = ndimage.gaussian_filter(hu, 0.5 / fine)
     shape = tuple(int(e / s) for e, s in zip(extent, spacing_mm, strict=True))
     grid = Grid.from_spacing(shape, spacing_mm, [-20 + s / 2 for s in spacing_mm[::-1]])
@@ -89,6 +94,12 @@ def test_a_round_hole_in_a_flat_wall_has_the_area_of_a_circle(
 def test_whole_cortex_over_a_lesion_is_no_defect() -> None:
     ct, anatomy, lesion = _block(0.0, (1.0, 1.0, 1.0))
     assert lesion.voxels > 1000
+    assert wall_defects(ct, anatomy, lesion) == ()
+
+
+def test_a_thinned_wall_is_no_hole() -> None:
+    """Cortex thinned to less than half still stands; only where none is left the wall is open."""
+    ct, anatomy, lesion = _block(6.0, (1.0, 1.0, 1.0), plate_hu=350.0)
     assert wall_defects(ct, anatomy, lesion) == ()
 
 

@@ -422,9 +422,8 @@ def test_shafts_that_cross_and_tips_too_near_make_no_set(plain: Any) -> None:
     across = np.array([1.0, 0, 0])
     near = replace(one, entry_mm=one.entry_mm + 5 * across, target_mm=one.target_mm + 5 * across)
     apart = replace(one, entry_mm=one.entry_mm + 12 * across, target_mm=one.target_mm + 12 * across)
-    crossing = replace(
-        one, entry_mm=one.entry_mm + 12 * across, target_mm=one.target_mm - 12 * across
-    )
+    # Tips 12 mm apart as they should be, but the shafts cross half way.
+    crossing = replace(one, entry_mm=one.entry_mm + 24 * across)
     supine = replace(apart, position="supine")
     assert needle_sets([one, near]) == ()
     assert needle_sets([one, supine]) == ()

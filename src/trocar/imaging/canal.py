@@ -103,7 +103,7 @@ def _reference(hits: Float) -> Float | None:
         return None
     radius = np.full(hits.shape[1], np.nan)
     # The lower third: cuts at the edge of the ring already look out into the foramina.
-    radius[known] = np.nanpercentile(use[:, known], 100 / 4, axis=0)
+    radius[known] = np.nanpercentile(use[:, known], 100 / 3, axis=0)
     turn = np.arange(radius.size)
     radius = np.interp(turn, turn[known], radius[known], period=radius.size)
     # One ray through a gap between pedicle and lamina must not make a spike.

@@ -17,6 +17,7 @@ from trocar.model.case import LEVELS, Finding, Gravity, Site
 from trocar.model.space import Float, Grid, Labels, Mask, Volume
 
 _CELL_MM = 1.0  # cell of the working grid; the seams between facets are about as wide
+_WIDE_CELL_MM = 1.5  # for the pelvis and femur, which need twice the room
 _BLUR_MM = 0.6  # takes the noise off thin cortex without closing the seams
 _UPRIGHT = np.eye(3)[:, ::-1]
 _TREATED, _OTHER = 1, 2
@@ -48,8 +49,9 @@ def outline_bones(
     """
     click = np.asarray(click_mm, dtype=np.float64)
     _check_click(ct, click, body)
-    patch = _patch(ct, click, _UPRIGHT)
-    if site.kind == "vertebra":
+    spine = site.kind == "vertebra"
+    patch = _patch(ct, click, _UPRIGHT, _CELL_MM if spine else _WIDE_CELL_MM)
+    if spine:
         patch = _along_spine(ct, patch, click)
         treated = _vertebra(patch, click, site.level)
     elif site.kind in ("femur", "ilium", "acetabulum", "ischium", "pubis"):
@@ -84,14 +86,14 @@ def _check_click(ct: Volume, click: Float, body: Mask) -> None:
         )
 
 
-def _patch(ct: Volume, centre: Float, axes: Float) -> _Patch:
+def _patch(ct: Volume, centre: Float, axes: Float, cell_mm: float = _CELL_MM) -> _Patch:
     """The CT around a point on the axes (columns: superior, posterior, left), inside the image."""
-    half = anatomy.value("patch_half").mean
-    grid = shapes.on_axes(centre, axes, (half, half, half), _CELL_MM, ct.grid.frame)
+    half = anatomy.value("patch_half").mean * cell_mm / _CELL_MM
+    grid = shapes.on_axes(centre, axes, (half, half, half), cell_mm, ct.grid.frame)
     ends = np.array(np.meshgrid(*((0, n - 1) for n in ct.grid.shape))).reshape(3, -1).T
     grid = grid.crop(grid.around(ct.grid.to_world(ends)))
     hu = ct.on(grid, outside=tissue.value("hu_air").mean).values
-    hu = ndimage.gaussian_filter(hu, _BLUR_MM / _CELL_MM)
+    hu = ndimage.gaussian_filter(hu, _BLUR_MM / cell_mm)
     metal = find_foreign(Volume(grid=grid, values=hu)).values
     patch = _Patch(grid=grid, hu=hu, bone=~metal, metal=metal)
     return _thresholded(patch, tissue.value("hu_bone").mean)
@@ -443,7 +445,7 @@ def _hip_or_femur(patch: _Patch, site: Site, click: Float) -> shapes.Bool:
     markers[bone & beyond & (away[..., 1] > -R) & (up > 0)] = 3  # sacrum and the other side
     markers[bone & (lateral < -midline - 5.0)] = 3
     out = _flood(patch.hu, markers, bone)
-    inside = distance <= R + 1.0
+    inside = distance <= R
     femoral = (out == 2) & ((distance > R) | inside) | (bone & inside)
     chosen = femoral if site.kind == "femur" else (out == 1) & ~femoral
     return shapes.filled(shapes.largest(ndimage.binary_opening(chosen)))

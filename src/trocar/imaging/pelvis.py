@@ -15,9 +15,11 @@ from trocar.imaging.vertebra import axes_from
 from trocar.kernels import field as field_kernels
 from trocar.model.case import Finding, Gravity
 from trocar.model.result import Axes
-from trocar.model.space import Float, Grid, Mask, Volume
+from trocar.model.space import Float, Grid, Mask
 
 _VOTE_MM = 2.0  # cell of the accumulator for sphere centres
+_SEEK_MM = 4.0  # first spacing of the places tried for an unlabelled head; halved twice
+_SPHERE_WAYS = 120  # directions in which such a sphere is looked at
 _LOCAL_MM = 1.0  # cell of the sacrum's own grid
 _SURFACE_POINTS = 20_000  # as many surface voxels vote at most
 
@@ -183,27 +185,57 @@ def find_ball(bones: list[tuple[Mask, bool]]) -> Ball | None:
 def find_ball_in_image(hu: NDArray[np.float32], grid: Grid, bone_hu: float) -> Ball | None:
     """Where is the femoral head in an unlabelled image, given the HU from which bone begins?
 
-    The surface of what is denser votes inwards, and only a head is dense throughout a cube
-    inscribed in it: shafts and trochanters hold fat.
+    Every sphere about a place deep in bone is tried: ``support`` is the part of its directions in
+    which the image falls from bone to joint space, fat or muscle just where the sphere ends. Only
+    the neck lacks that fall on a head. None when less than half of every sphere has it.
     """
-    surface = _surface(Mask(grid=grid, values=hu > bone_hu), inward=True)
-    side = 2 * anatomy.value("femoral_head_radius").mean / np.sqrt(3)
-    cells = [max(1, round(side / s)) for s in grid.spacing_mm]
-    dense = ndimage.uniform_filter((hu > bone_hu / 2).astype(np.float32), cells)
-    dense *= ndimage.uniform_filter((hu > bone_hu).astype(np.float32), cells)
-    if surface is None:
+    fact = anatomy.value("femoral_head_radius")
+    low, high = fact.low or fact.mean, fact.high or fact.mean
+    cells = [max(1, round(2 * low / np.sqrt(3) / s)) for s in grid.spacing_mm]
+    deep = ndimage.uniform_filter((hu > bone_hu / 2).astype(np.float32), cells) > 0.9
+    step = [max(1, round(_SEEK_MM / s)) for s in grid.spacing_mm]
+    index = np.argwhere(deep[:: step[0], :: step[1], :: step[2]]) * step
+    if len(index) == 0:
         return None
-    return _ball_by_votes([surface], Volume(grid=grid, values=dense))
+    radii = np.arange(low, high + 0.1, 1.0)
+    centres = grid.to_world(index)
+    for reach in (_SEEK_MM / 2, _SEEK_MM / 4, None):
+        support = _support(hu, grid, centres, radii, bone_hu)
+        row, column = np.unravel_index(int(np.argmax(support)), support.shape)
+        if reach is not None:
+            offset = np.stack(np.meshgrid(*([np.array([-reach, 0.0, reach])] * 3)), -1)
+            centres = centres[row] + offset.reshape(-1, 3)
+    best = float(support[row, column])
+    if best < 0.5:
+        return None
+    return Ball(centre_mm=centres[row], radius_mm=float(radii[column]), support=best)
 
 
-def _ball_by_votes(
-    surfaces: list[tuple[Float, Float, Float]], dense: Volume | None = None
-) -> Ball | None:
-    """Points vote along their normals for a centre; the radius with the most votes per area wins.
+def _support(
+    hu: NDArray[np.float32], grid: Grid, centres: Float, radii: Float, bone_hu: float
+) -> Float:
+    """Part of the directions with a fall at each sphere's surface, (centres, radii)."""
+    k = np.arange(_SPHERE_WAYS) + 0.5  # golden spiral: even over the sphere
+    z, turn = 1 - 2 * k / _SPHERE_WAYS, np.pi * (1 + np.sqrt(5)) * k
+    flat = np.sqrt(1 - z**2)
+    ways = np.stack([flat * np.cos(turn), flat * np.sin(turn), z], axis=1)
+    out = np.zeros((len(centres), len(radii)))
 
-    ``dense`` tells how much bone is around each place; votes for a
-    centre in the midst of bone weigh most.
-    """
+    def at(radius: float) -> Float:
+        points = centres[:, None] + radius * ways
+        values: Float = field_kernels.sample_linear(hu, grid.to_index(points), outside=0.0)
+        return values
+
+    for column, radius in enumerate(radii):
+        inner = np.maximum(at(radius), at(radius - 2.0))
+        outer = np.minimum(at(radius + 2.0), at(radius + 4.0))
+        fall = (inner - outer > 0.3 * bone_hu) & (inner > bone_hu)  # blurred gaps are shallow
+        out[:, column] = fall.mean(axis=1)
+    return out
+
+
+def _ball_by_votes(surfaces: list[tuple[Float, Float, Float]]) -> Ball | None:
+    """Points vote along their normals for a centre; most votes per area win the radius."""
     if not surfaces:
         return None
     fact = anatomy.value("femoral_head_radius")
@@ -211,19 +243,12 @@ def _ball_by_votes(
     points, towards, area = (np.concatenate([s[k] for s in surfaces]) for k in range(3))
     start = points.min(axis=0) - high
     shape = np.ceil((points.max(axis=0) + high - start) / _VOTE_MM).astype(int) + 1
-    prior = None
-    if dense is not None:
-        cells = np.moveaxis(np.indices(tuple(shape)), 0, -1)
-        # To the fourth power: a place half as dense has a sixteenth of the say.
-        prior = dense.sample(start + _VOTE_MM * cells, outside=0.0) ** 4
     best: tuple[float, Float, float] | None = None
     for radius in np.arange(low, high + 0.5, 1.0):
         cells = np.rint((points + radius * towards - start) / _VOTE_MM).astype(int)
         flat = np.ravel_multi_index(tuple(cells.T), tuple(shape))
         votes = np.bincount(flat, weights=area, minlength=int(np.prod(shape))).reshape(shape)
         votes = ndimage.gaussian_filter(votes, 1.0)
-        if prior is not None:
-            votes = votes * prior
         top = np.unravel_index(int(np.argmax(votes)), votes.shape)
         score = float(votes[top]) / radius**2
         if best is None or score > best[0]:
