@@ -25,9 +25,8 @@ def beyond(wall_mm: float) -> Any:
 
 @pytest.mark.parametrize("wall_mm", [0.0, 1.0, 2.5, 5.0])
 def test_a_shift_past_a_flat_wall_has_the_probability_of_the_normal_tail(wall_mm: float) -> None:
-    chance, (low, high) = breach.probability(
-        beyond(wall_mm), PATH, tip_mm=2.5, angle_deg=0.0, samples=40_000, seed=1
-    )
+    placed = breach.misplaced(PATH, tip_mm=2.5, angle_deg=0.0, samples=40_000, seed=1)
+    chance, (low, high) = breach.share(beyond(wall_mm)(*placed))
     # 0.0075 is three standard errors at 40 000 samples, at worst.
     assert chance == pytest.approx(normal_tail(wall_mm / 2.5), abs=0.0075)
     assert low <= chance <= high
@@ -37,9 +36,8 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     exact = normal_tail(1.0)
     inside = 0
     for seed in range(200):
-        _, (low, high) = breach.probability(
-            beyond(2.5), PATH, tip_mm=2.5, angle_deg=0.0, samples=500, seed=seed
-        )
+        placed = breach.misplaced(PATH, tip_mm=2.5, angle_deg=0.0, samples=500, seed=seed)
+        _, (low, high) = breach.share(beyond(2.5)(*placed))
         inside += low <= exact <= high
     assert 0.90 <= inside / 200 <= 0.99
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import erf, sqrt
 from typing import Any
 
 import numpy as np
@@ -253,8 +254,38 @@ def test_a_needle_through_the_canal_is_scored_and_stopped(plain: Any) -> None:
     assert margin.distance_mm == pytest.approx(-3.05 / 2)
     assert margin.verdict == "stop"
     assert made.verdict is Gravity.STOP
-    assert made.breach_probability == 1.0
+    assert made.breach_probability == made.contact_probability == 1.0
     assert any("does not run through" in f.message for f in made.findings)
+
+
+@pytest.mark.parametrize("wall_mm", [3.0, 4.0, 6.0])
+def test_chances_beside_a_flat_wall_are_those_of_the_normal_tail(
+    toy_patient: Any, monkeypatch: pytest.MonkeyPatch, wall_mm: float
+) -> None:
+    """A needle along y beside an artery that fills x > wall: contact, and passing its limit."""
+    values: Any = load("routes").values
+    straight = replace(values["placement_angle"], mean=0.0, low=None, high=None)
+    monkeypatch.setitem(values, "placement_angle", straight)  # a pure shift has a closed form
+    _, anatomy, lesion = slab(toy_patient, {"aorta": lambda x, y, z: x > wall_mm})
+    made = score_path(
+        anatomy,
+        lesion,
+        entry_mm=np.array([0.0, 39.0, 0.0]),
+        target_mm=np.array([0.0, -15.0, 0.0]),
+        needle=THIN,
+        route=BACK,
+    )
+    error, limit = float(limits.value("placement_error")), float(limits.margin("aorta"))
+
+    def tail(distance_mm: float) -> float:
+        return 0.5 * (1 - erf(distance_mm / error / sqrt(2)))
+
+    assert made.contact_probability == pytest.approx(tail(wall_mm - THIN.radius_mm), abs=0.03)
+    assert made.breach_probability == pytest.approx(
+        tail(wall_mm - THIN.radius_mm - limit), abs=0.03
+    )
+    low, high = made.contact_interval
+    assert low <= made.contact_probability <= high
 
 
 def test_a_needle_from_outside_the_image_is_a_stop_and_not_an_error(plain: Any) -> None:

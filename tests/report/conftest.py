@@ -224,6 +224,8 @@ def option(
         "corridor_clearance_mm": 1.94,
         "breach_probability": 0.0734,
         "breach_interval": (0.0651, 0.0822),
+        "contact_probability": 0.0123,
+        "contact_interval": (0.0091, 0.0166),
         "placement_error_mm": 2.5,
         "cost": 0.31,
         "reason": "Shortest path through bone that keeps every margin.",

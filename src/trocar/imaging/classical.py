@@ -19,6 +19,8 @@ from trocar.model.space import Float, Grid, Labels, Mask, Volume
 _CELL_MM = 1.0  # cell of the working grid; the seams between facets are about as wide
 _WIDE_CELL_MM = 1.5  # for the pelvis and femur, which need twice the room
 _BLUR_MM = 0.6  # takes the noise off thin cortex without closing the seams
+_SEED_MM = 4.0  # bone this near to the click is surely the clicked one
+_CANAL_CUTS = 6  # a hole seen in so many cuts at one place is the canal
 _UPRIGHT = np.eye(3)[:, ::-1]
 _TREATED, _OTHER = 1, 2
 
@@ -167,7 +169,7 @@ def _canal_holes(patch: _Patch, click: Float) -> Float:
     return _in_line(found, np.array(at, dtype=float))
 
 
-def _holes_of_size(bone: shapes.Bool) -> list[tuple[float, float, float]]:
+def _holes_of_size(bone: shapes.Bool, cell_mm: float = _CELL_MM) -> list[tuple[float, float, float]]:
     reach = anatomy.value("canal_reach").mean
     least = 2 * np.pi * anatomy.value("canal_radius_least").mean ** 2
     bone = ndimage.binary_closing(bone)
@@ -175,7 +177,7 @@ def _holes_of_size(bone: shapes.Bool) -> list[tuple[float, float, float]]:
     out = []
     for number, box in enumerate(ndimage.find_objects(pieces), start=1):
         rows, columns = np.nonzero(pieces[box] == number)
-        if not least < rows.size * _CELL_MM**2 < np.pi * (0.75 * reach) ** 2:
+        if not least < rows.size * cell_mm**2 < np.pi * (0.75 * reach) ** 2:
             continue
         rows, columns = rows + box[0].start, columns + box[1].start
         middle = np.abs(columns - columns.mean()) <= 3
@@ -375,17 +377,9 @@ def _markers(
 def _with_arch(
     patch: _Patch, body: shapes.Bool, markers: NDArray[np.int32], before: shapes.Bool
 ) -> shapes.Bool:
-    """Body and arch: what of the bone behind lies nearest to this body without crossing a seam.
-
-    The relief is flat in bone and raised in thin dark seams (joints), so that flooding from the
-    markers goes by way through bone and meets in the seams.
-    """
-    from skimage.segmentation import watershed
-
+    """Body and arch: what of the bone behind lies nearest to this body without crossing a seam."""
     bone = shapes.closed(Mask(grid=patch.grid, values=patch.bone), 1.0).values | body
-    seam = ndimage.grey_closing(patch.hu, footprint=_ball(2)) - patch.hu
-    relief = np.clip(np.round(seam / anatomy.value("seam_step").mean) - 1, 0, 20).astype(np.uint8)
-    out = watershed(relief, markers, mask=bone)
+    out = _flood_to_seams(patch, markers, bone)
     arch = (out == _TREATED) & ~before
     arch = shapes.closed(Mask(grid=patch.grid, values=arch), 2.0).values & ~before & (out != _OTHER)
     return shapes.largest(body | arch)
@@ -397,13 +391,19 @@ def _ball(radius: int) -> shapes.Bool:
     return out
 
 
-def _flood(
-    hu: NDArray[np.float32], markers: NDArray[np.int32], mask: shapes.Bool
+def _flood_to_seams(
+    patch: _Patch, markers: NDArray[np.int32], bone: shapes.Bool
 ) -> NDArray[np.int32]:
-    """Watershed of darkness inside a mask: each voxel goes to the marker by the brightest way."""
+    """Each voxel of bone to the marker that reaches it first without crossing a seam.
+
+    The relief is flat in bone and raised in thin dark seams (joints), so that flooding goes by way
+    through bone and meets in the seams.
+    """
     from skimage.segmentation import watershed
 
-    out: NDArray[np.int32] = watershed(-hu, markers, mask=mask)
+    seam = ndimage.grey_closing(patch.hu, footprint=_ball(2)) - patch.hu
+    relief = np.clip(np.round(seam / anatomy.value("seam_step").mean) - 1, 0, 20).astype(np.uint8)
+    out: NDArray[np.int32] = watershed(relief, markers, mask=bone)
     return out
 
 
@@ -426,12 +426,18 @@ def _hip_or_femur(patch: _Patch, site: Site, click: Float) -> shapes.Bool:
     patch = _thresholded(patch, 0.7 * tissue.value("hu_bone").mean)  # thin cortex is blurred
     bone = _filled_bone(patch)
     _require_bone(bone, patch, click)
-    ball = pelvis.find_ball_in_image(patch.hu, patch.grid, tissue.value("hu_bone").mean * 0.7)
+    sign = 1.0 if site.side == "left" else -1.0
+    place = patch.grid.to_world(np.moveaxis(np.indices(patch.grid.shape), 0, -1))
+    # A head lies lateral of the click or a little medial of it; the sacrum, also round, does not.
+    allowed = (place[..., 0] - click[0]) * sign > -anatomy.value("head_medial_of_click").mean
+    ball = pelvis.find_ball_in_image(
+        patch.hu, patch.grid, 0.7 * tissue.value("hu_bone").mean, allowed
+    )
     if ball is None:
         return _piece(patch, click)
     bone |= pelvis.ball_mask(ball.centre_mm, ball.radius_mm, patch.grid).values
-    away = patch.grid.to_world(np.moveaxis(np.indices(patch.grid.shape), 0, -1)) - ball.centre_mm
-    lateral = away[..., 0] * (1.0 if site.side == "left" else -1.0)
+    away = place - ball.centre_mm
+    lateral = away[..., 0] * sign
     up, R = away[..., 2], ball.radius_mm
     distance = np.linalg.norm(away, axis=-1)
     markers = np.zeros(patch.grid.shape, dtype=np.int32)
@@ -440,15 +446,51 @@ def _hip_or_femur(patch: _Patch, site: Site, click: Float) -> shapes.Bool:
     femur = (distance < 0.9 * R) | ((lateral > R / 2) & (up < -R / 2) & (distance > R))
     markers[bone & hip] = 1
     markers[bone & femur] = 2
-    midline = anatomy.value("head_to_midline").mean
-    beyond = lateral < -midline + 15.0
-    markers[bone & beyond & (away[..., 1] > -R) & (up > 0)] = 3  # sacrum and the other side
-    markers[bone & (lateral < -midline - 5.0)] = 3
-    out = _flood(patch.hu, markers, bone)
+    # Sacrum, spine and the other side: far enough medial of the click to be beyond the joints.
+    markers[bone & (lateral < _sacrum_edge(patch, click, sign, ball.centre_mm[0]))] = 3
+    markers[bone & (np.linalg.norm(place - click, axis=-1) < _SEED_MM)] = (
+        2 if site.kind == "femur" else 1
+    )
+    out = _flood_to_seams(patch, markers, bone)
     inside = distance <= R
     femoral = (out == 2) & ((distance > R) | inside) | (bone & inside)
     chosen = femoral if site.kind == "femur" else (out == 1) & ~femoral
-    return shapes.filled(shapes.largest(ndimage.binary_opening(chosen)))
+    return shapes.filled(_piece_at(ndimage.binary_opening(chosen), patch, click))
+
+
+def _sacrum_edge(patch: _Patch, click: Float, sign: float, origin: float) -> float:
+    """How far lateral of ``origin`` (mm) bone is surely sacrum, spine or the other side.
+
+    The spinal canal shows the midline where the image holds it: the same hole in many axial cuts,
+    well medial of the click. Else a distance from the click must do.
+    """
+    far = anatomy.value("midline_medial_of_click").mean
+    found = []
+    for cut in patch.hu:
+        for _, column, _ in _holes_of_size(cut > tissue.value("hu_bone").mean, _WIDE_CELL_MM):
+            found.append(float(patch.grid.to_world([0, 0, column])[0]))
+    x = np.array([v for v in found if (v - click[0]) * sign < -far / 2])
+    company = (np.abs(x[:, None] - x) < _SEED_MM).sum(axis=1) if x.size else np.zeros(1)
+    if company.max() >= _CANAL_CUTS:
+        midline = float(np.median(x[np.abs(x - x[company.argmax()]) < _SEED_MM]))
+        edge = (midline - origin) * sign + anatomy.value("sacrum_sure_half_width").mean
+    else:
+        edge = (click[0] - origin) * sign - far
+    return float(edge)
+
+
+def _piece_at(values: shapes.Bool, patch: _Patch, click: Float) -> shapes.Bool:
+    """The connected piece nearest to the click among those that are not specks."""
+    pieces, _ = ndimage.label(values)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    big = np.flatnonzero(sizes * patch.grid.voxel_ml > anatomy.value("other_bone_ml").mean)
+    index = np.argwhere(np.isin(pieces, big))
+    if len(index) == 0:
+        return values
+    near = index[np.argmin(np.abs(index - np.array(patch.index(click))).max(axis=1))]
+    out: shapes.Bool = pieces == pieces[tuple(near)]
+    return out
 
 
 def _piece(patch: _Patch, click: Float) -> shapes.Bool:

@@ -24,7 +24,7 @@ Kind = Literal["lytic", "mixed", "blastic", "unknown"]
 
 # The method's own lengths and numbers; none describes a tissue.
 _MARGIN_MM = 20.0  # room around the bone in which a lesion may grow out
-_EVEN_MM = 1.5  # HU are averaged this far before a voxel is called lytic or sclerotic
+_EVEN_MM = 1.0  # HU are averaged this far before a voxel is called lytic or sclerotic
 _APART_MM = 3.0  # healthy bone starts this far from the lesion
 _SEED_MM = 2.0  # a proposal needs a core this thick, half
 _WIDTHS = 36  # directions in which a width is taken across the bone
@@ -255,7 +255,7 @@ def _check_drawn(
     healthy = even[_marrow(patch) & ~drawn.inside]
     if healthy.size == 0:
         return
-    level = float(np.median(even[drawn.inside]))
+    level = drawn.level_hu
     lytic, sclerotic = _lytic_limit(healthy), _sclerotic_limit(healthy)
     usual = float(np.median(healthy))
     if lytic < level < sclerotic or not drawn.is_clear:

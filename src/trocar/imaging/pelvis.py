@@ -182,17 +182,22 @@ def find_ball(bones: list[tuple[Mask, bool]]) -> Ball | None:
     return _ball_by_votes([s for s in surfaces if s is not None])
 
 
-def find_ball_in_image(hu: NDArray[np.float32], grid: Grid, bone_hu: float) -> Ball | None:
+def find_ball_in_image(
+    hu: NDArray[np.float32], grid: Grid, bone_hu: float, allowed: shapes.Bool | None = None
+) -> Ball | None:
     """Where is the femoral head in an unlabelled image, given the HU from which bone begins?
 
     Every sphere about a place deep in bone is tried: ``support`` is the part of its directions in
     which the image falls from bone to joint space, fat or muscle just where the sphere ends. Only
-    the neck lacks that fall on a head. None when less than half of every sphere has it.
+    the neck lacks that fall on a head. None when less than half of every sphere has it. ``allowed``
+    limits where the centre may lie.
     """
     fact = anatomy.value("femoral_head_radius")
     low, high = fact.low or fact.mean, fact.high or fact.mean
     cells = [max(1, round(2 * low / np.sqrt(3) / s)) for s in grid.spacing_mm]
     deep = ndimage.uniform_filter((hu > bone_hu / 2).astype(np.float32), cells) > 0.9
+    if allowed is not None:
+        deep &= allowed
     step = [max(1, round(_SEEK_MM / s)) for s in grid.spacing_mm]
     index = np.argwhere(deep[:: step[0], :: step[1], :: step[2]]) * step
     if len(index) == 0:
@@ -200,21 +205,33 @@ def find_ball_in_image(hu: NDArray[np.float32], grid: Grid, bone_hu: float) -> B
     radii = np.arange(low, high + 0.1, 1.0)
     centres = grid.to_world(index)
     for reach in (_SEEK_MM / 2, _SEEK_MM / 4, None):
-        support = _support(hu, grid, centres, radii, bone_hu)
+        support = _support(hu, grid, centres, radii, bone_hu, strict=True)
         row, column = np.unravel_index(int(np.argmax(support)), support.shape)
         if reach is not None:
             offset = np.stack(np.meshgrid(*([np.array([-reach, 0.0, reach])] * 3)), -1)
             centres = centres[row] + offset.reshape(-1, 3)
-    best = float(support[row, column])
-    if best < 0.5:
+    centre = centres[row]
+    if support[row, column] < 0.5:
         return None
-    return Ball(centre_mm=centres[row], radius_mm=float(radii[column]), support=best)
+    soft = _support(hu, grid, centre[None], radii, bone_hu, strict=False)[0]
+    column = int(np.argmax(soft))
+    return Ball(centre_mm=centre, radius_mm=float(radii[column]), support=float(soft[column]))
 
 
 def _support(
-    hu: NDArray[np.float32], grid: Grid, centres: Float, radii: Float, bone_hu: float
+    hu: NDArray[np.float32],
+    grid: Grid,
+    centres: Float,
+    radii: Float,
+    bone_hu: float,
+    *,
+    strict: bool,
 ) -> Float:
-    """Part of the directions with a fall at each sphere's surface, (centres, radii)."""
+    """Part of the directions with a fall at each sphere's surface, (centres, radii).
+
+    Strict asks for a deep fall, which tells a head from other bone; the other way also counts
+    the shallow falls of blurred joint spaces, which tell its radius.
+    """
     k = np.arange(_SPHERE_WAYS) + 0.5  # golden spiral: even over the sphere
     z, turn = 1 - 2 * k / _SPHERE_WAYS, np.pi * (1 + np.sqrt(5)) * k
     flat = np.sqrt(1 - z**2)
@@ -227,9 +244,13 @@ def _support(
         return values
 
     for column, radius in enumerate(radii):
-        inner = np.maximum(at(radius), at(radius - 2.0))
-        outer = np.minimum(at(radius + 2.0), at(radius + 4.0))
-        fall = (inner - outer > 0.3 * bone_hu) & (inner > bone_hu)  # blurred gaps are shallow
+        if strict:
+            inner = np.maximum(at(radius - 1.5), at(radius - 3.0))
+            outer = np.minimum(at(radius + 1.0), at(radius + 2.5))
+        else:
+            inner = np.maximum(at(radius), at(radius - 2.0))
+            outer = np.minimum(at(radius + 2.0), at(radius + 4.0))
+        fall = (inner - outer > (0.5 if strict else 0.3) * bone_hu) & (inner > bone_hu)
         out[:, column] = fall.mean(axis=1)
     return out
 

@@ -115,7 +115,8 @@ class Trajectory:
 
     Distances are mm, angles degrees, points LPS. ``breach_probability`` is the chance that the
     needle, misplaced as ``placement_error_mm`` (standard deviation of the tip across the axis)
-    says, comes closer than a limit to a structure or leaves its corridor.
+    says, comes closer than a limit to a structure or leaves its corridor; ``contact_probability``
+    the chance that it touches a canal, nerve, vessel, joint or organ.
     """
 
     route: str
@@ -130,6 +131,8 @@ class Trajectory:
     corridor_clearance_mm: float | None = None  # needle surface to the corridor's cortex
     breach_probability: float = float("nan")
     breach_interval: tuple[float, float] = (float("nan"), float("nan"))
+    contact_probability: float = float("nan")
+    contact_interval: tuple[float, float] = (float("nan"), float("nan"))
     placement_error_mm: float = float("nan")
     cost: float = float("nan")
     reason: str = ""

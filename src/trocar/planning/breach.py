@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
 
 import numpy as np
@@ -46,19 +45,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def probability(
-    breaches: Callable[[Float, Float], NDArray[np.bool_]],
-    path: Segment,
-    *,
-    tip_mm: float,
-    angle_deg: float,
-    samples: int = SAMPLES,
-    seed: int = 0,
-) -> tuple[float, tuple[float, float]]:
-    """Chance that a misplaced needle breaches, and its 95 % Monte Carlo interval.
-
-    ``breaches(entries, tips)`` says for each misplaced needle whether it passes a limit.
-    """
-    entries, tips = misplaced(path, tip_mm=tip_mm, angle_deg=angle_deg, samples=samples, seed=seed)
-    hits = int(np.count_nonzero(breaches(entries, tips)))
-    return hits / samples, wilson(hits, samples)
+def share(hits: NDArray[np.bool_]) -> tuple[float, tuple[float, float]]:
+    """Part of the misplaced needles that are hit, and its 95 % Monte Carlo interval."""
+    n, of = int(np.count_nonzero(hits)), len(hits)
+    return n / of, wilson(n, of)

@@ -113,30 +113,33 @@ def _margins(
 
 
 def with_breach(problem: Problem, view: Scene, route: Route, one: Trajectory) -> Trajectory:
-    """The needle with the chance that, misplaced, it passes a limit or leaves its corridor."""
+    """The needle with the chances that, misplaced, it passes a limit or touches a structure."""
     radius, error = one.needle.radius_mm, limits.value("placement_error")
-
-    def breaches(entries: Float, tips: Float) -> NDArray[np.bool_]:
-        pairs = np.repeat(np.arange(len(tips))[:, None], 2, axis=1)
-        rows = view.measure(
-            pairs, entries, tips, corridor=route.corridor, settle_mm=survey.settle_mm(radius)
-        )
-        out: NDArray[np.bool_] = rows[:, rays.SLACK] < radius
-        if route.corridor:
-            # Not in the corridor at all (infinite) counts as having left it.
-            clear = rows[:, rays.CORRIDOR_CLEARANCE]
-            out |= (clear < radius) | ~np.isfinite(clear)
-        return out
-
-    chance, interval = breach.probability(
-        breaches,
+    entries, tips = breach.misplaced(
         one.path,
         tip_mm=error.mean,
         angle_deg=float(load("routes")["placement_angle"]),
+        samples=breach.SAMPLES,
         seed=problem.seed,
     )
+    pairs = np.repeat(np.arange(len(tips))[:, None], 2, axis=1)
+    rows = view.measure(
+        pairs, entries, tips, corridor=route.corridor, settle_mm=survey.settle_mm(radius)
+    )
+    passes = rows[:, rays.SLACK] < radius
+    if route.corridor:
+        # Not in the corridor at all (infinite) counts as having left it.
+        clear = rows[:, rays.CORRIDOR_CLEARANCE]
+        passes |= (clear < radius) | ~np.isfinite(clear)
+    chance, interval = breach.share(passes)
+    contact, contact_interval = breach.share(view.room_along_mm(pairs, entries, tips) < radius)
     return replace(
-        one, breach_probability=chance, breach_interval=interval, placement_error_mm=error.mean
+        one,
+        breach_probability=chance,
+        breach_interval=interval,
+        contact_probability=contact,
+        contact_interval=contact_interval,
+        placement_error_mm=error.mean,
     )
 
 

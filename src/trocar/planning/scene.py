@@ -8,13 +8,14 @@ printed come from the labels themselves (``planning.margins``), never from these
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from trocar.errors import InputError
+from trocar.facts import limits
 from trocar.facts.source import load
 from trocar.kernels import field, rays
 from trocar.model.plan import Guard
@@ -25,19 +26,22 @@ STEP_MM = 1.0  # of the lattice
 REACH_MM = 20.0  # distances beyond this are all "far"; only the length of a sphere step hangs on it
 SMOOTH_MM = 1.5  # of the surface whose gradient is the cortex normal: evens out voxel stairs
 OUTSIDE = "outside of the body"
+_HARMLESS = ("other_bone", "metal")  # to touch; to run through them is another matter
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scene:
     """Maps on one lattice; ``names[offender]`` is the structure whose limit is nearest.
 
-    ``slack_mm`` is the smallest distance beyond a limit, for a needle of no thickness.
+    ``slack_mm`` is the smallest distance beyond a limit, for a needle of no thickness;
+    ``room_mm`` the smallest distance to a structure that contact would harm, whatever its limit.
     ``bone_mm`` is the signed distance of the treated bone, ``other_mm`` of the other bones.
     """
 
     grid: Grid
     names: tuple[str, ...]
     slack_mm: NDArray[np.float32]
+    room_mm: NDArray[np.float32]
     bound: NDArray[np.uint8]
     offender: NDArray[np.uint8]
     bone_mm: NDArray[np.float32]
@@ -101,6 +105,14 @@ class Scene:
             ahead_mm=ahead_mm,
         )
 
+    def room_along_mm(
+        self, pairs: NDArray[np.int64], entries_mm: Float, targets_mm: Float
+    ) -> NDArray[np.float32]:
+        """Smallest distance of each needle's axis to any structure that contact would harm."""
+        bare = replace(self, slack_mm=self.room_mm, bound=rays.byte_bound(self.room_mm, STEP_MM))
+        out: NDArray[np.float32] = bare.measure(pairs, entries_mm, targets_mm)[:, rays.SLACK]
+        return out
+
     def through_other_bone_mm(
         self, pairs: NDArray[np.int64], entries_mm: Float, targets_mm: Float
     ) -> NDArray[np.float32]:
@@ -147,7 +159,7 @@ def build(
             f"the image is only {min(grid.shape) * STEP_MM:.0f} mm deep where needles would pass "
             f"({grid.describe()}); give a CT with more slices"
         )
-    slack, offender, names = _room(anatomy, grid, guards)
+    slack, room, offender, names = _room(anatomy, grid, guards)
     bone = signed(anatomy.bone.on(grid))
     other = anatomy.structures.get("other_bone")
     parts, bits = _parts(anatomy, grid, corridors)
@@ -155,6 +167,7 @@ def build(
         grid=grid,
         names=names,
         slack_mm=slack,
+        room_mm=room,
         bound=rays.byte_bound(slack, STEP_MM),
         offender=offender,
         bone_mm=bone,
@@ -168,9 +181,10 @@ def build(
 
 def _room(
     anatomy: Anatomy, grid: Grid, guards: Sequence[Guard]
-) -> tuple[NDArray[np.float32], NDArray[np.uint8], tuple[str, ...]]:
-    """Smallest slack, the index of the structure it is to, and the names behind the indices."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8], tuple[str, ...]]:
+    """Smallest slack, smallest room, the index of the structure the slack is to, their names."""
     slack = np.full(grid.shape, REACH_MM, np.float32)
+    room = np.full(grid.shape, REACH_MM, np.float32)
     offender = np.full(grid.shape, 255, np.uint8)
     obstacles = [
         (g.structure, anatomy.structures[g.structure].on(grid), g.margin_mm) for g in guards
@@ -180,14 +194,17 @@ def _room(
         raise InputError(
             f"{len(obstacles)} structures to keep away from; at most 254 fit, join some of them"
         )
-    for code, (_, mask, margin_mm) in enumerate(obstacles):
+    for code, (name, mask, margin_mm) in enumerate(obstacles):
         near, box = rays.distance_below(mask.values, STEP_MM, REACH_MM + margin_mm + STEP_MM / 2)
         # Half a step from a voxel's centre lies its face, where the structure begins.
-        near -= np.float32(STEP_MM / 2 + margin_mm)
+        near -= np.float32(STEP_MM / 2)
+        if name != OUTSIDE and limits.kind(name) not in _HARMLESS:
+            np.minimum(room[box], near, out=room[box])
+        near -= np.float32(margin_mm)
         closer = near < slack[box]
         slack[box][closer] = near[closer]
         offender[box][closer] = code
-    return slack, offender, tuple(name for name, _, _ in obstacles)
+    return slack, room, offender, tuple(name for name, _, _ in obstacles)
 
 
 def _far_outside(body: Mask) -> Mask:

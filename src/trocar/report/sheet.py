@@ -567,7 +567,7 @@ def overview_row(option: Trajectory, t: Speaker) -> dict[str, str]:
         "closest": t("none measured")
         if worst is None
         else f"{t.mm(worst.distance_mm)} {t.name(worst.structure)}",
-        "breach": _percent_fine(option.breach_probability, t),
+        "contact": _percent_fine(option.contact_probability, t),
     }
 
 
@@ -639,19 +639,26 @@ def needle_rows(option: Trajectory, anatomy: Anatomy, t: Speaker) -> tuple[Row, 
         rows.append(Row(what=t("Clearance to the corridor's cortex"), value=t.mm(clearance)))
     rows.append(
         Row(
-            what=t("Chance of a breach"),
+            what=t("Chance of touching a canal, nerve, vessel or organ"),
+            value=_percent_fine(option.contact_probability, t),
+            remark=_chance_remark(option, option.contact_interval, t),
+        )
+    )
+    rows.append(
+        Row(
+            what=t("Chance of passing a limit or leaving the pedicle"),
             value=_percent_fine(option.breach_probability, t),
-            remark=_breach_remark(option, t),
+            remark=_chance_remark(option, option.breach_interval, t),
         )
     )
     return tuple(rows)
 
 
-def _breach_remark(option: Trajectory, t: Speaker) -> str:
+def _chance_remark(option: Trajectory, interval: tuple[float, float], t: Speaker) -> str:
     if not math.isfinite(option.placement_error_mm):
         return t("placement error not stated")
-    low, high = option.breach_interval
-    text = t("if the tip strays by {error:.1f} mm (SD)", error=option.placement_error_mm)
+    low, high = interval
+    text = t("unguided, if the tip strays by {error:.1f} mm (SD)", error=option.placement_error_mm)
     if math.isfinite(low) and math.isfinite(high):
         text += "; " + t("95 % interval {low:.1f} to {high:.1f} %", low=100 * low, high=100 * high)
     return text
