@@ -310,3 +310,29 @@ def test_one_click_against_labels_on_set_01(
     assert dice(a.bone.on(given.grid), given.bone) > least
     assert {"aorta", "inferior_vena_cava"} <= set(a.missing)
     assert any("one click" in str(f) for f in a.findings)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "site", "click", "volume_ml"),
+    [
+        ("08_hip_sts044", "femur right", (-110.0, -28.0, -840.0), (120.0, 260.0)),
+        ("07_hemipelvis_sts007", "ilium right", (-66.0, 80.0, -616.0), (100.0, 300.0)),
+    ],
+)
+def test_one_click_in_femur_and_ilium_without_labels(
+    data: Path,
+    folder: str,
+    site: str,
+    click: tuple[float, float, float],
+    volume_ml: tuple[float, float],
+) -> None:
+    """No truth here: the bone found holds or touches the click, is bone-sized, and is flagged."""
+    ct = volumes.read_scan(data / folder / "dicom_ct_rtstruct.zip").volume
+    a = read_anatomy(ct, Site.parse(site), click_mm=np.array(click))
+    assert np.linalg.norm(a.bone.points_mm() - click, axis=1).min() < 8.0
+    assert volume_ml[0] < a.bone.volume_ml < volume_ml[1]
+    assert any("one click" in str(f) for f in a.findings)
+    assert "sciatic_nerve_right" in a.missing
+    assert not np.any(a.bone.values & a.structures["other_bone"].values)

@@ -325,7 +325,7 @@ def test_components_are_those_of_a_flood(mask: NDArray[np.bool_], connectivity: 
 def test_warming_compiles_what_a_ct_needs() -> None:
     field.warm()
     kernels = (field._separable, field._general, field._separable_nearest, field._sample)
-    before = [len(k.signatures) for k in (*kernels, field._planes, field._through)]
+    before = [len(k.signatures) for k in (*kernels, field._pass, field._sign)]
     ct = np.zeros((3, 3, 3), np.int16)
     for m in (np.eye(3, 4), MAPS["shear"]()):
         field.resample_linear(ct[:2], m, (2, 2, 2), -1000.0)
@@ -333,4 +333,4 @@ def test_warming_compiles_what_a_ct_needs() -> None:
     field.sample_linear(ct, np.zeros((5000, 3)))
     field.signed_distance(ct > 0, (1.0, 1.0, 1.0))
     field.distance_to(ct > 0, (1.0, 1.0, 1.0))
-    assert [len(k.signatures) for k in (*kernels, field._planes, field._through)] == before
+    assert [len(k.signatures) for k in (*kernels, field._pass, field._sign)] == before

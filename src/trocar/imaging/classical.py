@@ -47,7 +47,8 @@ def outline_bones(
     The result is a label map on the CT's grid: the site's bone and ``other_bone``. A vertebra is
     cut from its neighbours at the discs and facet joints, a hip from its femur round the head;
     other bones at their narrow places only. Raises :class:`InputError` when the click lies outside
-    the image, outside the patient or not in bone.
+    the image, outside the patient or not in bone, or
+    when hardly any bone can be outlined from it.
     """
     click = np.asarray(click_mm, dtype=np.float64)
     _check_click(ct, click, body)
@@ -60,6 +61,12 @@ def outline_bones(
         treated = _hip_or_femur(patch, site, click)
     else:
         treated = _piece(patch, click)
+    volume_ml = int(treated.sum()) * patch.grid.voxel_ml
+    if volume_ml < anatomy.value("least_bone").mean:
+        raise InputError(
+            f"only {volume_ml:.1f} ml of bone could be outlined from this click; click in the middle "
+            "of the marrow, away from joints and edges, or give labels"
+        )
     values = np.where(treated, _TREATED, np.where(patch.bone, _OTHER, 0)).astype(np.uint8)
     names = {_TREATED: site.bone_label, _OTHER: "other_bone"}
     labels = Labels(grid=patch.grid, values=values, names=names).on(ct.grid)
@@ -169,7 +176,9 @@ def _canal_holes(patch: _Patch, click: Float) -> Float:
     return _in_line(found, np.array(at, dtype=float))
 
 
-def _holes_of_size(bone: shapes.Bool, cell_mm: float = _CELL_MM) -> list[tuple[float, float, float]]:
+def _holes_of_size(
+    bone: shapes.Bool, cell_mm: float = _CELL_MM
+) -> list[tuple[float, float, float]]:
     reach = anatomy.value("canal_reach").mean
     least = 2 * np.pi * anatomy.value("canal_radius_least").mean ** 2
     bone = ndimage.binary_closing(bone)
@@ -434,7 +443,9 @@ def _hip_or_femur(patch: _Patch, site: Site, click: Float) -> shapes.Bool:
         patch.hu, patch.grid, 0.7 * tissue.value("hu_bone").mean, allowed
     )
     if ball is None:
-        return _piece(patch, click)
+        return (
+            _piece(patch, click) if site.kind == "femur" else _hip_alone(patch, bone, click, sign)
+        )
     bone |= pelvis.ball_mask(ball.centre_mm, ball.radius_mm, patch.grid).values
     away = place - ball.centre_mm
     lateral = away[..., 0] * sign
@@ -456,6 +467,17 @@ def _hip_or_femur(patch: _Patch, site: Site, click: Float) -> shapes.Bool:
     femoral = (out == 2) & ((distance > R) | inside) | (bone & inside)
     chosen = femoral if site.kind == "femur" else (out == 1) & ~femoral
     return shapes.filled(_piece_at(ndimage.binary_opening(chosen), patch, click))
+
+
+def _hip_alone(patch: _Patch, bone: shapes.Bool, click: Float, sign: float) -> shapes.Bool:
+    """A hip bone whose socket is not in the image: from the click to the seam of the sacrum."""
+    place = patch.grid.to_world(np.moveaxis(np.indices(patch.grid.shape), 0, -1))
+    lateral = (place[..., 0] - click[0]) * sign
+    markers = np.zeros(patch.grid.shape, dtype=np.int32)
+    markers[bone & (lateral < _sacrum_edge(patch, click, sign, float(click[0])))] = _OTHER
+    markers[bone & (np.linalg.norm(place - click, axis=-1) < _SEED_MM)] = _TREATED
+    out = _flood_to_seams(patch, markers, bone)
+    return shapes.filled(_piece_at(ndimage.binary_opening(out == _TREATED), patch, click))
 
 
 def _sacrum_edge(patch: _Patch, click: Float, sign: float, origin: float) -> float:
@@ -480,11 +502,11 @@ def _sacrum_edge(patch: _Patch, click: Float, sign: float, origin: float) -> flo
 
 
 def _piece_at(values: shapes.Bool, patch: _Patch, click: Float) -> shapes.Bool:
-    """The connected piece nearest to the click among those that are not specks."""
+    """The connected piece nearest to the click among those that are no crumbs of the largest."""
     pieces, _ = ndimage.label(values)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    big = np.flatnonzero(sizes * patch.grid.voxel_ml > anatomy.value("other_bone_ml").mean)
+    big = np.flatnonzero(sizes > 0.2 * max(1, sizes.max()))
     index = np.argwhere(np.isin(pieces, big))
     if len(index) == 0:
         return values

@@ -189,8 +189,8 @@ def find_ball_in_image(
 
     Every sphere about a place deep in bone is tried: ``support`` is the part of its directions in
     which the image falls from bone to joint space, fat or muscle just where the sphere ends. Only
-    the neck lacks that fall on a head. None when less than half of every sphere has it. ``allowed``
-    limits where the centre may lie.
+    the neck lacks that fall on a head. None when every sphere has too little of it
+    (``head_support``). ``allowed`` limits where the centre may lie.
     """
     fact = anatomy.value("femoral_head_radius")
     low, high = fact.low or fact.mean, fact.high or fact.mean
@@ -211,11 +211,11 @@ def find_ball_in_image(
             offset = np.stack(np.meshgrid(*([np.array([-reach, 0.0, reach])] * 3)), -1)
             centres = centres[row] + offset.reshape(-1, 3)
     centre = centres[row]
-    if support[row, column] < 0.5:
+    if support[row, column] < anatomy.value("head_support").mean:
         return None
     soft = _support(hu, grid, centre[None], radii, bone_hu, strict=False)[0]
-    column = int(np.argmax(soft))
-    return Ball(centre_mm=centre, radius_mm=float(radii[column]), support=float(soft[column]))
+    best = int(np.argmax(soft))
+    return Ball(centre_mm=centre, radius_mm=float(radii[best]), support=float(soft[best]))
 
 
 def _support(

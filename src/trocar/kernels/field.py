@@ -137,20 +137,22 @@ def components(
 
 
 def warm() -> None:
-    """Compile every kernel of this module for the dtypes in use, or load them from the cache."""
+    """Compile what a CT, its maps and its labels need, or load it from the cache.
+
+    Left to be compiled on demand: linear values of uint8 and float64, nearest ones of 8 bytes.
+    """
     straight = np.eye(3, 4)
     oblique = straight.copy()
     oblique[0, 1] = 0.5
     index = np.zeros((_SERIAL_POINTS, 3))
-    for dtype in _COMPILED:
-        block = np.zeros((2, 2, 2), dtype)
-        for index_map in (straight, oblique):
-            resample_linear(block, index_map, (2, 2, 2), 0.0)
-            resample_nearest(block, index_map, (2, 2, 2), 0.0)
-        sample_linear(block, index)
-        sample_linear(block, index[:1])
     for index_map in (straight, oblique):
-        resample_nearest(np.zeros((2, 2, 2), np.int32), index_map, (2, 2, 2), 0)
+        for linear in (np.int16, np.float32):
+            resample_linear(np.zeros((2, 2, 2), linear), index_map, (2, 2, 2), 0.0)
+        for nearest in (np.uint8, np.int16, np.int32):
+            resample_nearest(np.zeros((2, 2, 2), nearest), index_map, (2, 2, 2), 0)
+    for points in (index, index[:1]):
+        for linear in (np.int16, np.float32):
+            sample_linear(np.zeros((2, 2, 2), linear), points)
     half = np.arange(8).reshape(2, 2, 2) < 3
     signed_distance(half, (1.0, 2.0, 3.0))
     distance_to(half, (1.0, 2.0, 3.0))
@@ -413,8 +415,8 @@ def _distance(
     """To the nearest voxel of the other label, box or centre; 0 in the mask unless ``both``."""
     hz, hy, hx = (np.float32(h) for h in spacing_mm)
     out = np.empty(mask.shape, np.float32)
-    _planes(mask, hy, hx, faces, both, out, _ranges())
-    _through(mask, hz, faces, both, out, _ranges())
+    _pass(mask, hy, hx, 1, faces, both, out, _ranges())
+    _pass(mask, hz, hx, 0, faces, both, out, _ranges())
     return out
 
 
@@ -573,66 +575,45 @@ def _solve(
 
 
 @njit(cache=True, nogil=True)
-def _planes_range(
-    mask: Any, hy: Any, hx: Any, faces: bool, both: bool, out: Any, first: int, last: int
+def _pass_range(
+    mask: Any, h: Any, hx: Any, axis: int, faces: bool, both: bool, out: Any, first: int, last: int
 ) -> None:
-    """The passes along columns and rows of some slices: squared in-plane distances."""
-    rows, columns = mask.shape[1], mask.shape[2]
-    values, result = np.empty((rows, LANES), np.float32), np.empty((rows, LANES), np.float32)
-    sites, labels = np.empty((rows, LANES), np.float32), np.zeros((rows, LANES), np.uint8)
+    """One pass along rows (axis 1) of some slices, or along slices (axis 0) of some rows.
+
+    The pass along rows begins with that along columns; the one along slices ends with the root.
+    """
+    n, columns = mask.shape[axis], mask.shape[2]
+    values, result = np.empty((n, LANES), np.float32), np.empty((n, LANES), np.float32)
+    sites, labels = np.empty((n, LANES), np.float32), np.zeros((n, LANES), np.uint8)
     best, where = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
-    lows, highs = np.zeros(rows + 2, np.int64), np.zeros(rows + 2, np.int64)
+    lows, highs = np.zeros(n + 2, np.int64), np.zeros(n + 2, np.int64)
     steps = np.empty(columns, np.int32)
-    for z in range(first, last):
-        for y in range(rows):
-            _along_row(mask[z, y], hx, faces, steps, out[z, y])
+    for fixed in range(first, last):
+        if axis == 1:
+            for y in range(n):
+                _along_row(mask[fixed, y], hx, faces, steps, out[fixed, y])
         for x0 in range(0, columns, LANES):
             width = min(LANES, columns - x0)
             values[:, width:] = _INF
-            for y in range(rows):
-                values[y, :width] = out[z, y, x0 : x0 + width]
-                labels[y, :width] = mask[z, y, x0 : x0 + width]
-            _solve(values, labels, faces, both, hy, sites, best, where, lows, highs, result)
-            for y in range(rows):
-                out[z, y, x0 : x0 + width] = result[y, :width]
-
-
-@njit(cache=True, parallel=True)
-def _planes(mask: Any, hy: Any, hx: Any, faces: bool, both: bool, out: Any, ranges: int) -> None:
-    n = mask.shape[0]
-    for k in prange(ranges):
-        _planes_range(mask, hy, hx, faces, both, out, n * k // ranges, n * (k + 1) // ranges)
-
-
-@njit(cache=True, nogil=True)
-def _through_range(
-    mask: Any, hz: Any, faces: bool, both: bool, out: Any, first: int, last: int
-) -> None:
-    """The pass along slices for some rows, and the root."""
-    slices, _, columns = mask.shape
-    values, result = np.empty((slices, LANES), np.float32), np.empty((slices, LANES), np.float32)
-    sites, labels = np.empty((slices, LANES), np.float32), np.zeros((slices, LANES), np.uint8)
-    best, where = np.empty(LANES, np.float32), np.empty(LANES, np.int32)
-    lows, highs = np.zeros(slices + 2, np.int64), np.zeros(slices + 2, np.int64)
-    for y in range(first, last):
-        for x0 in range(0, columns, LANES):
-            width = min(LANES, columns - x0)
-            values[:, width:] = _INF
-            for z in range(slices):
-                values[z, :width] = out[z, y, x0 : x0 + width]
-                labels[z, :width] = mask[z, y, x0 : x0 + width]
-            _solve(values, labels, faces, both, hz, sites, best, where, lows, highs, result)
-            for z in range(slices):
-                goal, found = out[z, y, x0 : x0 + width], result[z]
+            for i in range(n):
+                z, y = (fixed, i) if axis == 1 else (i, fixed)
+                values[i, :width] = out[z, y, x0 : x0 + width]
+                labels[i, :width] = mask[z, y, x0 : x0 + width]
+            _solve(values, labels, faces, both, h, sites, best, where, lows, highs, result)
+            for i in range(n):
+                z, y = (fixed, i) if axis == 1 else (i, fixed)
+                goal, found = out[z, y, x0 : x0 + width], result[i]
                 for x in range(width):
-                    goal[x] = np.sqrt(found[x])
+                    goal[x] = found[x] if axis == 1 else np.sqrt(found[x])
 
 
 @njit(cache=True, parallel=True)
-def _through(mask: Any, hz: Any, faces: bool, both: bool, out: Any, ranges: int) -> None:
-    n = mask.shape[1]
+def _pass(
+    mask: Any, h: Any, hx: Any, axis: int, faces: bool, both: bool, out: Any, ranges: int
+) -> None:
+    n = mask.shape[1 - axis]
     for k in prange(ranges):
-        _through_range(mask, hz, faces, both, out, n * k // ranges, n * (k + 1) // ranges)
+        _pass_range(mask, h, hx, axis, faces, both, out, n * k // ranges, n * (k + 1) // ranges)
 
 
 @njit(cache=True, nogil=True)
