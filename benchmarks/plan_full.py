@@ -19,9 +19,8 @@ SHAPE, SPACING_MM = (300, 512, 512), (1.0, 0.78, 0.78)
 def full_size_ct(folder: Path) -> tuple[Path, Path, str]:
     """A synthetic lumbar patient set into a CT of full size; CT file, label file, click."""
     from trocar.io.volumes import write_labels, write_volume
-    from trocar.phantom import make
-
     from trocar.model.space import Grid, Labels, Volume
+    from trocar.phantom import make
 
     patient = make("vertebra_l3", seed=5)
     centre = patient.ct.grid.centre_mm

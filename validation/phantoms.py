@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from trocar.imaging.lesion import find_lesion
 
 from trocar.imaging.bone import read_anatomy
+from trocar.imaging.lesion import find_lesion
 from trocar.phantom import NAMES, make
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -61,7 +61,7 @@ def rows(name: str, seed: int) -> list[str]:
     extra = {d.wall for d in lesion.defects} - set(truth.defects)
     if extra:
         out.append(
-            f"| {name} | {seed} | defects that are none | 0 | {len(extra)} | | | {', '.join(sorted(extra))} |"
+            f"| {name} | {seed} | false defects | 0 | {len(extra)} | | | {', '.join(extra)} |"
         )
     if anatomy.vertebra is not None:
         v = anatomy.vertebra

@@ -51,8 +51,8 @@ def plan_row(name: str, planned: pathway.Planned, seconds: float) -> str:
     )
     missing = ", ".join(m.replace("_", " ") for m in planned.anatomy.missing) or "nothing"
     return (
-        f"| {name} | {plan.site} | {len(plan.options)} options; {best.route}, {best.needle.gauge} G, "
-        f"{best.depth_mm:.0f} mm deep | {near} | {missing} | {seconds:.0f} |"
+        f"| {name} | {plan.site} | {len(plan.options)} options; {best.route}, "
+        f"{best.needle.gauge} G, {best.depth_mm:.0f} mm deep | {near} | {missing} | {seconds:.0f} |"
     )
 
 

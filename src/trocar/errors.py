@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class TrocarError(Exception):
-    """Base of every error raised on purpose; its text is one sentence for the person at the screen."""
+    """Base of every error raised on purpose; its text is one sentence for the reader."""
 
 
 class InputError(TrocarError):

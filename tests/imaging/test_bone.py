@@ -153,6 +153,25 @@ def test_swapped_levels_are_a_stop() -> None:
     assert not any(f.gravity == Gravity.STOP for f in anatomy_of("vertebra_l3").findings)
 
 
+def test_swapped_hips_are_a_stop() -> None:
+    p = patient("sacrum")
+    names = dict(p.labels.names)
+    a, b = p.labels.number("hip_left"), p.labels.number("hip_right")
+    names[a], names[b] = names[b], names[a]
+    swapped = Labels(grid=p.labels.grid, values=p.labels.values, names=names)
+    findings = read_anatomy(p.ct, p.site, labels=swapped).findings
+    assert any(f.gravity == Gravity.STOP and "swapped" in f.message for f in findings)
+    assert not any(f.gravity == Gravity.STOP for f in anatomy_of("sacrum").findings)
+
+
+def test_heights_of_a_vertebra_cut_by_the_image_are_disowned() -> None:
+    p = patient("vertebra_l3")
+    k = round(float(p.ct.grid.to_index(p.labels.mask("vertebrae_L3").centroid_mm)[0]))
+    part = (slice(0, k + 5), slice(None), slice(None))
+    a = read_anatomy(p.ct.crop(part), p.site, labels=p.labels.crop(part))
+    assert any("do not hold" in f.message for f in a.findings)
+
+
 def test_metal_in_the_bone_is_not_bone() -> None:
     p = patient("vertebra_l3")
     values = p.ct.values.copy()

@@ -101,7 +101,7 @@ def read_anatomy(
         structures["metal"] = metal
     bone = _without(parts.bone, metal.values)
     body = Mask(grid=body.grid, values=body.values | bone.values)
-    findings += parts.findings
+    findings += [*parts.findings, *_side_findings(local)]
     findings += foreign.foreign_findings(view, metal, bone=bone)
     findings += _open_side_findings(body)
     structures = {n: m for n, m in structures.items() if not m.is_empty}
@@ -523,8 +523,36 @@ def _order_findings(labels: Labels) -> tuple[Finding, ...]:
     return tuple(found)
 
 
+def _side_findings(labels: Labels) -> tuple[Finding, ...]:
+    """Pairs of bones whose left one does not lie on the patient's left."""
+    found = []
+    for bone in ("hip", "femur"):
+        left = _named(labels, lambda n, b=bone: n == f"{b}_left")  # type: ignore[misc]
+        right = _named(labels, lambda n, b=bone: n == f"{b}_right")  # type: ignore[misc]
+        if left.is_empty or right.is_empty or left.centroid_mm[0] > right.centroid_mm[0]:
+            continue
+        found.append(
+            Finding(
+                gravity=Gravity.STOP,
+                message="The labels of the left and right {bone} are swapped, or the image is "
+                "mirrored; the side to be treated may be wrong.",
+                values={"bone": bone},
+            )
+        )
+    return tuple(found)
+
+
 def _measure_findings(here: Vertebra, level: str) -> tuple[Finding, ...]:
     found = []
+    if _cut(here):
+        found.append(
+            Finding(
+                gravity=Gravity.CAUTION,
+                message="{level} is cut by the edge of the image: its heights and Genant grade do "
+                "not hold.",
+                values={"level": level},
+            )
+        )
     for side in ("left", "right"):
         if not any(i.side == side for i in here.isthmuses):
             found.append(

@@ -64,8 +64,8 @@ def outline_bones(
     volume_ml = int(treated.sum()) * patch.grid.voxel_ml
     if volume_ml < anatomy.value("least_bone").mean:
         raise InputError(
-            f"only {volume_ml:.1f} ml of bone could be outlined from this click; click in the middle "
-            "of the marrow, away from joints and edges, or give labels"
+            f"only {volume_ml:.1f} ml of bone could be outlined from this click; click in the "
+            "middle of the marrow, away from joints and edges, or give labels"
         )
     values = np.where(treated, _TREATED, np.where(patch.bone, _OTHER, 0)).astype(np.uint8)
     names = {_TREATED: site.bone_label, _OTHER: "other_bone"}

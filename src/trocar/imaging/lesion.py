@@ -258,6 +258,8 @@ def _check_drawn(
     level = drawn.level_hu
     lytic, sclerotic = _lytic_limit(healthy), _sclerotic_limit(healthy)
     usual = float(np.median(healthy))
+    # In a collapsed body cortex is everywhere and the spread is no guide: half the usual is lytic.
+    lytic = max(lytic, tissue.value("lytic_fraction").mean * usual)
     if lytic < level < sclerotic or not drawn.is_clear:
         raise InputError(
             f"the bone at the click (LPS {where} mm) reads {level:.0f} HU like healthy bone of the "

@@ -15,7 +15,7 @@ from trocar.kernels import rays
 from trocar.model.case import Finding, Gravity
 from trocar.model.plan import Margin, Trajectory
 from trocar.model.result import Anatomy
-from trocar.model.space import Float, Segment
+from trocar.model.space import Segment
 from trocar.planning import breach, margins, survey, words
 from trocar.planning.problem import Problem
 from trocar.planning.routes import Route, guards_of
