@@ -52,17 +52,28 @@ def rows(name: str, seed: int) -> list[str]:
     out.append(
         f"| {name} | {seed} | lesion Dice ({took:.1f} s) | 1 | {overlap:.3f} | | 0.85 | {verdict} |"
     )
-    row("lesion ml", truth.lesion_ml, lesion.volume_ml, 0.10, True)
-    if truth.soft_tissue_ml > 0:
-        row("soft tissue ml", truth.soft_tissue_ml, lesion.soft_tissue_ml, 0.05, True)
-    for wall, area in truth.defects.items():
-        got = sum(d.area_mm2 for d in lesion.defects if d.wall == wall)
-        row(f"{wall} defect mm2", area, got, 0.10, True)
-    extra = {d.wall for d in lesion.defects} - set(truth.defects)
-    if extra:
-        out.append(
-            f"| {name} | {seed} | false defects | 0 | {len(extra)} | | | {', '.join(extra)} |"
-        )
+    row("lesion ml, from the click", truth.lesion_ml, lesion.volume_ml, 0.10, True)
+    given = find_lesion(ct, anatomy, mask=patient.lesion)
+    for read, how in ((given, "true mask given"), (lesion, "from the click")):
+        for wall, area in truth.defects.items():
+            got = sum(d.area_mm2 for d in read.defects if d.wall == wall)
+            row(f"{wall} hole mm2, {how}", area, got, 0.10, True)
+        extra = sorted({d.wall for d in read.defects} - set(truth.defects))
+        if extra:
+            out.append(
+                f"| {name} | {seed} | false holes, {how} | 0 | {len(extra)} | | "
+                f"| {', '.join(extra)} |"
+            )
+    grown = make(name, seed=seed, soft_tissue=True)
+    grown_ct = grown.ct.on(anatomy.grid)
+    soft = find_lesion(grown_ct, anatomy, mask=grown.lesion)
+    row(
+        "soft tissue ml, true mask given",
+        grown.truth.soft_tissue_ml,
+        soft.soft_tissue_ml,
+        0.05,
+        True,
+    )
     if anatomy.vertebra is not None:
         v = anatomy.vertebra
         for what, true, got in zip(

@@ -238,7 +238,7 @@ class Volume:
         return replace(self, grid=grid, values=values)
 
     def sample(self, points_mm: ArrayLike, outside: float = float("nan")) -> Float:
-        """Trilinear values at LPS points [..., 3]; ``outside`` beyond the voxel centres' box."""
+        """Trilinear values at LPS points [..., 3]; ``outside`` beyond the outer voxel faces."""
         return field_kernels.sample_linear(
             self.values, self.grid.to_index(points_mm), outside=outside
         )
