@@ -219,7 +219,7 @@ class Share:
 def problem() -> harness.Problem:
     s = scene()
     maps = Maps(
-        bound=rays.byte_bound(s.slack, STEP_MM),
+        bound=rays.byte_bound(s.slack),
         sure=rays.sure_steps(s.bone, STEP_MM),
         parts=np.zeros((SIZE,) * 3, np.uint8),
     )

@@ -259,7 +259,8 @@ def _say_planned(planned: Planned, files: dict[str, Path], as_json: bool) -> Non
         if finding.gravity != "note":
             print(f"{finding.gravity.value.upper():8}{finding}")
     lesion = plan.lesion
-    print(f"lesion  {lesion.volume_ml:.1f} ml {lesion.kind} in {plan.site}, {lesion.found_by}")
+    kind = "of unknown kind" if lesion.kind == "unknown" else lesion.kind
+    print(f"lesion  {lesion.volume_ml:.1f} ml {kind} in {plan.site}, {lesion.found_by}")
     best = plan.best
     if best is None:
         print("needle  none is safe:")

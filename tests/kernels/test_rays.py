@@ -42,7 +42,7 @@ def screen(entries: Any, targets: Any, slack: Any, step_mm: float = 1.0, **chang
         entries,
         targets,
         slack_mm=slack,
-        bound=rays.byte_bound(slack, step_mm),
+        bound=rays.byte_bound(slack),
         step_mm=step_mm,
         **{**settings, **changes},
     )
@@ -64,7 +64,7 @@ def measure(pairs: Any, entries: Any, targets: Any, slack: Any, bone: Any, **cha
         entries,
         targets,
         slack_mm=slack,
-        bound=rays.byte_bound(slack, step),
+        bound=rays.byte_bound(slack),
         bone_mm=bone,
         sure=rays.sure_steps(bone, step),
         **settings,
@@ -106,7 +106,7 @@ def test_the_byte_map_never_promises_more_room_than_trilinear_interpolation_find
     points = rng.uniform(0.5, N - 1.5, (20_000, 3))
     value = ndimage.map_coordinates(tubes, points.T, order=1)
     k = np.floor(points + 0.5).astype(int)
-    bound = rays.byte_bound(tubes, 1.0)[tuple(k.T)] * rays.QUANTUM_MM
+    bound = rays.byte_bound(tubes)[tuple(k.T)] * rays.QUANTUM_MM
     assert np.all(bound <= np.maximum(value, 0.0) + 1e-5)
     assert np.median(value[bound > 0] - bound[bound > 0]) < 1.5  # and it is of use
 

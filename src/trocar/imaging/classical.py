@@ -21,6 +21,9 @@ _WIDE_CELL_MM = 1.5  # for the pelvis and femur, which need twice the room
 _BLUR_MM = 0.6  # takes the noise off thin cortex without closing the seams
 _SEED_MM = 4.0  # bone this near to the click is surely the clicked one
 _CANAL_CUTS = 6  # a hole seen in so many cuts at one place is the canal
+_OFF_WAY_MM = 6.0  # a hole further from the canal's way is marrow or a lesion
+_RING_NEAR_CUTS = 15  # cuts above and below the click in which a breached ring is looked for
+_RING_STANDS = 0.9  # part of the rear two thirds of a ring that must be bone for it to count
 _UPRIGHT = np.eye(3)[:, ::-1]
 _TREATED, _OTHER = 1, 2
 
@@ -55,8 +58,8 @@ def outline_bones(
     spine = site.kind == "vertebra"
     patch = _patch(ct, click, _UPRIGHT, _CELL_MM if spine else _WIDE_CELL_MM)
     if spine:
-        patch = _along_spine(ct, patch, click)
-        treated = _vertebra(patch, click, site.level)
+        patch, guide = _along_spine(ct, patch, click)
+        treated = _vertebra(patch, click, site.level, guide)
     elif site.kind in ("femur", "ilium", "acetabulum", "ischium", "pubis"):
         treated = _hip_or_femur(patch, site, click)
     else:
@@ -115,8 +118,11 @@ def _thresholded(patch: _Patch, hu: float) -> _Patch:
 # --- Vertebra ----------------------------------------------------------------------------------
 
 
-def _along_spine(ct: Volume, upright: _Patch, click: Float) -> _Patch:
-    """The surroundings again on axes along the canal, whose rings at all levels show its way."""
+def _along_spine(ct: Volume, upright: _Patch, click: Float) -> tuple[_Patch, Float]:
+    """The surroundings again on axes along the canal, whose rings at all levels show its way.
+
+    The second value is that way, points in mm from foot to head.
+    """
     canal = _canal_holes(upright, click)
     if len(canal) < 3:
         raise InputError(
@@ -128,12 +134,13 @@ def _along_spine(ct: Volume, upright: _Patch, click: Float) -> _Patch:
     z = here[:, 2] - here[:, 2].mean()
     slope = (z @ (here - here.mean(axis=0))) / max(float(z @ z), 1.0)
     axes = axes_from(click, np.array([slope[0], slope[1], 1.0]), np.array([0.0, 1.0, 0.0]))
-    return _patch(ct, click, np.stack([axes.superior, axes.posterior, axes.left], axis=1))
+    patch = _patch(ct, click, np.stack([axes.superior, axes.posterior, axes.left], axis=1))
+    return patch, points
 
 
-def _vertebra(patch: _Patch, click: Float, level: str) -> shapes.Bool:
+def _vertebra(patch: _Patch, click: Float, level: str, guide_mm: Float) -> shapes.Bool:
     """Canal ring first, then the discs above and below it, then body and arch between seams."""
-    holes = _canal_holes(patch, click)
+    holes = _canal_holes(patch, click, guide_mm)
     if len(holes) == 0:
         raise InputError(
             "no bony ring with a canal was found behind the click; click in the middle of the "
@@ -144,7 +151,7 @@ def _vertebra(patch: _Patch, click: Float, level: str) -> shapes.Bool:
     ring, row, column, front = np.median(near, axis=0)
     centre = np.array([ring, row - front - anatomy.value("body_half_depth").mean, column])
     place = np.moveaxis(np.indices(patch.grid.shape), 0, -1) - centre
-    *planes, edge = _disc_planes(patch, centre, pitch_mm(level))
+    *planes, edge = _disc_planes(patch, centre, pitch_mm(level), np.array(at) - centre)
     bone = tissue.value("hu_bone").mean
     patch = _thresholded(patch, float(np.clip(edge, bone / 2, bone)))
     upper, lower = (
@@ -158,22 +165,63 @@ def _vertebra(patch: _Patch, click: Float, level: str) -> shapes.Bool:
     return _with_arch(patch, body, markers, before)
 
 
-def _canal_holes(patch: _Patch, click: Float) -> Float:
+def _canal_holes(patch: _Patch, click: Float, guide_mm: Float | None = None) -> Float:
     """Rings around the canal: (slice, row, column) of their middle and the way to their front.
 
     A hole in an axial cut of the bone, behind the click, as large as a canal, and in line with the
     holes of the cuts next to it. Lower thresholds close thin rings: each cut counts with the first
-    threshold that shows a hole.
+    threshold that shows a hole. A guide (the canal's way, mm) keeps marrow and lytic lesions out;
+    with it, rings that a lesion has breached in front count as well.
     """
     at = patch.index(click)
+    way = None if guide_mm is None else _way(patch, guide_mm)
     found: dict[int, list[Float]] = {}
     for part in (1.5, 1.0, 0.75, 0.5):
         level = part * tissue.value("hu_bone").mean
         for k in range(patch.grid.shape[0]):
             holes = [] if k in found else _holes_of_size(patch.hu[k] > level)
+            if way is not None:
+                holes = [h for h in holes if np.hypot(*(np.array(h[:2]) - way[k])) < _OFF_WAY_MM]
             if holes:
                 found[k] = [np.array([k, *h]) for h in holes]
-    return _in_line(found, np.array(at, dtype=float))
+    holes = _in_line(found, np.array(at, dtype=float))
+    return holes if way is None else _with_breached(patch, holes, way, at[0])
+
+
+def _way(patch: _Patch, guide_mm: Float) -> Float:
+    """(row, column) of the canal in every cut of the patch, from points along it."""
+    index = patch.grid.to_index(guide_mm)
+    index = index[np.argsort(index[:, 0])]
+    cuts = np.arange(patch.grid.shape[0])
+    return np.stack([np.interp(cuts, index[:, 0], index[:, axis]) for axis in (1, 2)], axis=1)
+
+
+def _with_breached(patch: _Patch, holes: Float, way: Float, at: int) -> Float:
+    """The holes and, near the click, cuts whose ring is whole but for its front.
+
+    There the canal and a lesion that broke through the rear wall are one dark region. Arch and
+    both pedicles still stand around the canal's way on three sides.
+    """
+    if len(holes) == 0:
+        return holes
+    turn = np.radians(np.arange(-120, 121, 10))  # 0 is behind; the front third may be missing
+    reach = np.arange(0.0, anatomy.value("canal_reach").mean, 0.5)
+    front = float(np.median(holes[:, 3]))
+    bone = patch.hu > tissue.value("hu_bone").mean
+    added = []
+    for k in range(max(0, at - _RING_NEAR_CUTS), min(len(way), at + _RING_NEAR_CUTS + 1)):
+        if k in holes[:, 0]:
+            continue
+        row = np.rint(way[k, 0] + np.cos(turn)[:, None] * reach).astype(int)
+        column = np.rint(way[k, 1] + np.sin(turn)[:, None] * reach).astype(int)
+        row = np.clip(row, 0, bone.shape[1] - 1)
+        column = np.clip(column, 0, bone.shape[2] - 1)
+        if bone[k, row, column].any(axis=1).mean() > _RING_STANDS:
+            added.append([k, *way[k], front])
+    if added:
+        holes = np.concatenate([holes, np.array(added, dtype=np.float64)])
+    out: Float = holes[np.argsort(holes[:, 0])]
+    return out
 
 
 def _holes_of_size(
@@ -230,18 +278,21 @@ def _nearest_run(cuts: Float, at: float) -> float:
     return float(middles[np.argmin(np.abs(middles - at))])
 
 
-def _disc_planes(patch: _Patch, centre: Float, pitch: float) -> tuple[Float, Float, float]:
+def _disc_planes(
+    patch: _Patch, centre: Float, pitch: float, click: Float
+) -> tuple[Float, Float, float]:
     """The discs above and below as planes s = a + b p + c l (voxels from the body's centre).
 
     A disc is a dark sheet between two bright end plates: at each height and tilt the mean along
-    the sheet is compared with the brightest sheets on either side of it. The third value is the HU
-    half way from disc to end plate, the edge of this vertebra's bone.
+    the sheet is compared with the brightest sheets on either side of it. The click, also in voxels
+    from the centre, lies between the two: a lytic lesion is a dark sheet as well. The third value
+    is the HU half way from disc to end plate, the edge of this vertebra's bone.
     """
     radius = anatomy.value("disc_probe_radius").mean / _CELL_MM
     pl = np.stack(np.meshgrid(*(np.arange(-radius, radius + 1, 2.0),) * 2), -1).reshape(-1, 2)
     pl = pl[np.hypot(pl[:, 0], pl[:, 1]) <= radius]
     s = np.arange(-60.0, 60.5, 1.0)
-    scores, tilts, darkest = [], [], np.full(s.size, np.inf)
+    scores, tilts, heights, darkest = [], [], [], np.full(s.size, np.inf)
     for sagittal in np.tan(np.radians(np.arange(-16, 17, 4))):
         for coronal in np.tan(np.radians(np.arange(-12, 13, 4))):
             tilt = np.array([sagittal, coronal])
@@ -252,9 +303,10 @@ def _disc_planes(patch: _Patch, centre: Float, pitch: float) -> tuple[Float, Flo
             profile = _means(patch, index)
             darkest = np.fmin(darkest, profile)
             scores.append(_seam(profile))
+            heights.append(click[0] - click[1:] @ tilt)
             tilts.append(tilt)
     table = np.array(scores)
-    a, b = _best_pair(table.max(axis=0), s, pitch)
+    a, b = _best_pair(table.max(axis=0), s, pitch, float(np.median(heights)))
     planes = [np.array([s[k], *tilts[int(np.argmax(table[:, k]))]]) for k in (a, b)]
     seen = [darkest[k] + table[:, k].max() / 2 for k in (a, b) if table[:, k].max() > 0]
     return planes[0], planes[1], float(min(seen, default=tissue.value("hu_bone").mean))
@@ -284,10 +336,12 @@ def _seam(profile: Float) -> Float:
     return out
 
 
-def _best_pair(depth: Float, s: Float, pitch: float) -> tuple[int, int]:
+def _best_pair(depth: Float, s: Float, pitch: float, click: float) -> tuple[int, int]:
     """Heights of the two seams that are deepest together and about one vertebra apart."""
-    upper = np.flatnonzero((s >= 1.0) & (s <= 24.0))
-    lower = np.flatnonzero((s >= -36.0) & (s <= -8.0))
+    upper = np.flatnonzero((s >= 1.0) & (s <= 24.0) & (s > click))
+    lower = np.flatnonzero((s >= -36.0) & (s <= -8.0) & (s < click))
+    if upper.size == 0 or lower.size == 0:  # the ring seen is not that of the clicked vertebra
+        upper, lower = np.flatnonzero(s > click), np.flatnonzero(s < click)
     gap = s[upper][:, None] - s[lower][None, :]
     misfit = np.maximum(0.0, np.abs(gap - pitch) - anatomy.value("pitch_slack").mean)
     # Where the image ends no seam is seen: as good as none, and placed by the pitch alone.

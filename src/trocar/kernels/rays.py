@@ -24,10 +24,6 @@ from trocar.kernels import field
 Float = NDArray[np.floating[Any]]
 
 QUANTUM_MM = 0.25  # of the byte map
-# A trilinear value differs from the nearest node's by no more than the mean distance to the eight
-# corners of its cell, (3 + 3 sqrt 2 + sqrt 3) / 8 steps, since a distance grows by 1 mm per mm.
-INTERPOLATION_BOUND = (3.0 + 3.0 * 2.0**0.5 + 3.0**0.5) / 8.0
-
 # Status of a candidate after ``screen``.
 CLEAR, TOO_DEEP, OFF_CONE, OVER_TILT, TOO_CLOSE = range(5)
 
@@ -37,20 +33,39 @@ SLACK, CONTACT, BONE, CORRIDOR, CORRIDOR_CLEARANCE, COSINE, AHEAD, SLACK_AT = ra
 _BLOCKS = 128  # of entries handed to the threads in turn
 
 
-def byte_bound(slack_mm: NDArray[np.float32], step_mm: float) -> NDArray[np.uint8]:
-    """A map that never exceeds a positive slack anywhere in a voxel, in steps of ``QUANTUM_MM``.
+def _corners(values: NDArray[Any], pick: Any) -> NDArray[Any]:
+    """``pick`` (a NumPy minimum or maximum) of the eight corners of each cell, named by its first.
 
-    0 says only that there may be no room.
+    The last cell of a line, which has no far corner, takes its own.
     """
-    low = (slack_mm - np.float32(INTERPOLATION_BOUND * step_mm)) / np.float32(QUANTUM_MM)
-    out: NDArray[np.uint8] = np.clip(np.floor(low), 0, 255).astype(np.uint8)
+    out = values.copy()
+    for axis in range(3):
+        near: list[Any] = [slice(None)] * 3
+        far: list[Any] = [slice(None)] * 3
+        near[axis], far[axis] = slice(None, -1), slice(1, None)
+        # In place is safe: NumPy buffers operands that overlap.
+        pick(out[tuple(near)], out[tuple(far)], out=out[tuple(near)])
     return out
 
 
+def byte_bound(slack_mm: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A map that never exceeds a positive slack anywhere in a cell, in steps of ``QUANTUM_MM``.
+
+    A trilinear value is never below the least of its cell's corners. 0 says only that there may be
+    no room. A cell is named by its corner of lowest index.
+    """
+    low = np.clip(np.floor(slack_mm / np.float32(QUANTUM_MM)), 0, 255).astype(np.uint8)
+    return _corners(low, np.minimum)
+
+
 def sure_steps(signed_mm: NDArray[np.float32], step_mm: float) -> NDArray[np.int8]:
-    """For how many steps a walk surely stays outside (positive) or inside (negative) a shape."""
-    sure = np.floor((np.abs(signed_mm) / np.float32(step_mm)) - np.float32(INTERPOLATION_BOUND))
-    out: NDArray[np.int8] = (np.sign(signed_mm) * np.clip(sure, 0, 127)).astype(np.int8)
+    """For how many steps a walk surely stays outside (positive) or inside (negative) a shape.
+
+    From anywhere in the cell; 0 where the corners of the cell do not agree.
+    """
+    steps = np.clip(np.trunc(signed_mm / np.float32(step_mm)), -127, 127).astype(np.int8)
+    low, high = _corners(steps, np.minimum), _corners(steps, np.maximum)
+    out: NDArray[np.int8] = np.maximum(low, 0) + np.minimum(high, 0)
     return out
 
 
@@ -117,6 +132,12 @@ def _within(values: Any, z: float, y: float, x: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _cell(values: Any, z: float, y: float, x: float) -> int:
+    """Value of the cell that holds a point inside the outer centres; unchecked."""
+    return int(values[np.uint64(z), np.uint64(y), np.uint64(x)])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _voxel(values: Any, z: float, y: float, x: float) -> int:
     """Value of the voxel that holds a point inside the outer centres; unchecked."""
     return int(values[np.uint64(z + 0.5), np.uint64(y + 0.5), np.uint64(x + 0.5)])
@@ -129,22 +150,68 @@ def _inside(points: Float, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _screen_one(
-    tip: Any, u: Any, length: float, slack: Any, bound: Any, step_mm: float, radius_mm: float
-) -> float:
-    """Distance from the tip (in steps) where slack falls below the radius; -1 if nowhere."""
-    quantum, per_mm = QUANTUM_MM, 1.0 / step_mm
-    t = 0.0
-    while True:
-        z, y, x = tip[0] + t * u[0], tip[1] + t * u[1], tip[2] + t * u[2]
-        room = _voxel(bound, z, y, x) * quantum - radius_mm
-        if room <= 0.0:
-            room = _within(slack, z, y, x) - radius_mm
-            if room < 0.0:
-                return t
-        if t >= length:
-            return -1.0
-        t = min(t + max(room * per_mm, 0.5), length)
+def _set_out(
+    entry: Any, tips: Any, cone: Any, up: Any, limits: Any, status: Any, walk: Any, active: Any
+) -> int:
+    """Ways (unit vector, length, place 0) from all tips to an entry; how many are to be walked."""
+    step_mm, _, depth, cos_cone, sin_tilt = limits
+    n = 0
+    for k in range(tips.shape[1]):
+        z, y, x = entry[0] - tips[0, k], entry[1] - tips[1, k], entry[2] - tips[2, k]
+        length = np.sqrt(z * z + y * y + x * x)
+        per = 1.0 / max(length, 1e-9)
+        z, y, x = z * per, y * per, x * per
+        walk[0, k], walk[1, k], walk[2, k], walk[3, k], walk[4, k] = z, y, x, length, 0.0
+        verdict = CLEAR
+        if abs(z * up[0] + y * up[1] + x * up[2]) > sin_tilt:
+            verdict = OVER_TILT
+        if z * cone[0] + y * cone[1] + x * cone[2] < cos_cone:
+            verdict = OFF_CONE
+        if length * step_mm > depth:
+            verdict = TOO_DEEP
+        status[k] = verdict
+        active[n] = k
+        n += verdict == CLEAR
+    return n
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _advance(
+    tips: Any,
+    walk: Any,
+    active: Any,
+    n: int,
+    doubt: Any,
+    bound: Any,
+    step_mm: float,
+    radius_mm: float,
+) -> tuple[int, int]:
+    """One sphere step of the n active needles; how many go on, how many the bytes leave in doubt.
+
+    No branches: needles that arrived or are in doubt drop out of the list by not being counted.
+    """
+    per_byte, radius = QUANTUM_MM / step_mm, radius_mm / step_mm
+    on, doubts = 0, 0
+    for i in range(n):
+        k = active[i]
+        t = walk[4, k]
+        room = (
+            _cell(
+                bound,
+                tips[0, k] + t * walk[0, k],
+                tips[1, k] + t * walk[1, k],
+                tips[2, k] + t * walk[2, k],
+            )
+            * per_byte
+            - radius
+        )
+        free = room > 0.0
+        doubt[doubts] = k
+        doubts += not free
+        active[on] = k
+        on += free & (t < walk[3, k])
+        walk[4, k] = min(t + max(room, 0.5), walk[3, k]) if free else t
+    return on, doubts
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -152,7 +219,7 @@ def _screen_entries(
     first: int,
     last: int,
     entries: Any,
-    targets: Any,
+    tips: Any,
     slack: Any,
     bound: Any,
     offender: Any,
@@ -163,41 +230,37 @@ def _screen_entries(
     blame: Any,
 ) -> None:
     """Screen every target of the entries first..last; see ``screen`` for the arguments."""
-    step_mm, radius_mm, depth, cos_cone, sin_tilt = limits
-    u = np.empty(3)
+    step_mm, radius_mm = limits[0], limits[1]
+    walk = np.empty((5, tips.shape[1]))  # unit vector, length, place
+    active = np.empty(tips.shape[1], np.int64)
+    doubt = np.empty(tips.shape[1], np.int64)
     for e in range(first, last):
-        for k in range(targets.shape[0]):
-            for a in range(3):
-                u[a] = entries[e, a] - targets[k, a]
-            length = np.sqrt(u[0] * u[0] + u[1] * u[1] + u[2] * u[2])
-            if length * step_mm > depth:
-                status[e, k] = TOO_DEEP
-                continue
-            u /= max(length, 1e-9)
-            if u[0] * cone[0] + u[1] * cone[1] + u[2] * cone[2] < cos_cone:
-                status[e, k] = OFF_CONE
-                continue
-            if abs(u[0] * up[0] + u[1] * up[1] + u[2] * up[2]) > sin_tilt:
-                status[e, k] = OVER_TILT
-                continue
-            t = _screen_one(targets[k], u, length, slack, bound, step_mm, radius_mm)
-            if t < 0.0:
-                status[e, k] = CLEAR
-                continue
-            status[e, k] = TOO_CLOSE
-            blame[e, k] = _voxel(
-                offender,
-                targets[k, 0] + t * u[0],
-                targets[k, 1] + t * u[1],
-                targets[k, 2] + t * u[2],
-            )
+        n = _set_out(entries[e], tips, cone, up, limits, status[e], walk, active)
+        while n > 0:
+            n, doubts = _advance(tips, walk, active, n, doubt, bound, step_mm, radius_mm)
+            for i in range(doubts):
+                k = doubt[i]
+                t, length = walk[4, k], walk[3, k]
+                z, y, x = (
+                    tips[0, k] + t * walk[0, k],
+                    tips[1, k] + t * walk[1, k],
+                    tips[2, k] + t * walk[2, k],
+                )
+                room = (_within(slack, z, y, x) - radius_mm) / step_mm
+                if room < 0.0:
+                    status[e, k] = TOO_CLOSE
+                    blame[e, k] = _voxel(offender, z, y, x)
+                elif t < length:
+                    walk[4, k] = min(t + max(room, 0.5), length)
+                    active[n] = k
+                    n += 1
 
 
 @njit(cache=True, parallel=True, nogil=True)
 def _screen_blocks(
     blocks: Any,
     entries: Any,
-    targets: Any,
+    tips: Any,
     slack: Any,
     bound: Any,
     offender: Any,
@@ -212,7 +275,7 @@ def _screen_blocks(
             blocks[b, 0],
             blocks[b, 1],
             entries,
-            targets,
+            tips,
             slack,
             bound,
             offender,
@@ -273,7 +336,7 @@ def screen(
     _screen_blocks(
         _dealt(len(entries)),
         _inside(entries, slack_mm.shape),
-        _inside(targets, slack_mm.shape),
+        np.ascontiguousarray(_inside(targets, slack_mm.shape).T),
         slack_mm,
         bound,
         offender,
@@ -287,47 +350,53 @@ def screen(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _read_bytes(
+    tip: Any, u: Any, h: float, n: int, bound: Any, sure: Any, low: Any, free: Any
+) -> None:
+    """Both byte maps at the n + 1 samples h apart from the tip outwards."""
+    z0, y0, x0 = tip[0], tip[1], tip[2]
+    z1, y1, x1 = h * u[0], h * u[1], h * u[2]
+    for k in range(n + 1):
+        z, y, x = np.uint64(z0 + k * z1), np.uint64(y0 + k * y1), np.uint64(x0 + k * x1)
+        low[k] = bound[z, y, x]
+        free[k] = sure[z, y, x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _least_slack(
-    tip: Any, u: Any, length: float, slack: Any, bound: Any, step_mm: float, out: Any
+    tip: Any, u: Any, h: float, n: int, slack: Any, low: Any, doubt: Any, step_mm: float, out: Any
 ) -> None:
     """Smallest trilinear slack and where (distance from the tip, mm), into ``out``.
 
-    A first walk on the byte map alone, half as far as there is room at each step, finds where the
-    needle is probably tightest; with that value in hand, samples one step apart are needed only
-    where the byte map cannot rule out a new minimum. Then quarter steps about the smallest.
+    ``low`` holds the byte map at the samples. The sample with the lowest byte gives a first value;
+    samples whose byte cannot rule out a lower one are read in full. Then quarter steps about the
+    smallest.
     """
-    n = max(1, int(np.ceil(length)))
-    h = length / n
-    per_byte = 0.5 * QUANTUM_MM / (h * step_mm) if h > 0.0 else 0.0
-    low, guess, k = 256, 0, 0
-    while k <= n:
-        t = k * h
-        byte = _voxel(bound, tip[0] + t * u[0], tip[1] + t * u[1], tip[2] + t * u[2])
-        if byte < low:
-            low, guess = byte, k
-        k += max(1, int(byte * per_byte))
+    best = low[0]
+    for k in range(1, n + 1):
+        best = min(best, low[k])
+    guess = 0
+    while low[guess] != best:
+        guess += 1
     at = guess * h
     least = _within(slack, tip[0] + at * u[0], tip[1] + at * u[1], tip[2] + at * u[2])
-    k = 0
-    while k <= n:
-        t = k * h
-        z, y, x = tip[0] + t * u[0], tip[1] + t * u[1], tip[2] + t * u[2]
-        byte = _voxel(bound, z, y, x)
-        room = byte * QUANTUM_MM - least
-        if byte > 0 and room > 0.0:  # 0 says nothing: the slack may be below it
-            k += 1 + int(room / (h * step_mm))
-            continue
-        v = _within(slack, z, y, x)
-        if v < least:
-            least, at = v, t
-        # A distance falls by at most one step per step, so far above the minimum every other does.
-        k += 2 if v > least + 1.5 * h * step_mm else 1
+    # 0 says nothing: the slack may be below it.
+    limit = np.uint8(min(max(np.ceil(least / QUANTUM_MM), 1.0), 255.0))
+    doubts = 0
+    for k in range(n + 1):
+        doubt[doubts] = k
+        doubts += low[k] < limit
+    for i in range(doubts):
+        t = doubt[i] * h
+        v = _within(slack, tip[0] + t * u[0], tip[1] + t * u[1], tip[2] + t * u[2])
+        at = t if v < least else at
+        least = min(least, v)
     centre = at
     for q in (-3, -2, -1, 1, 2, 3):
-        t = min(max(centre + 0.25 * q * h, 0.0), length)
+        t = min(max(centre + 0.25 * q * h, 0.0), n * h)
         v = _within(slack, tip[0] + t * u[0], tip[1] + t * u[1], tip[2] + t * u[2])
-        if v < least:
-            least, at = v, t
+        at = t if v < least else at
+        least = min(least, v)
     out[SLACK], out[SLACK_AT] = least, at * step_mm
 
 
@@ -347,7 +416,8 @@ def _cosine(surface: Any, z: float, y: float, x: float, w: Any) -> float:
 def _cross_bone(
     entry: Any,
     w: Any,
-    length: float,
+    h: float,
+    n: int,
     bone: Any,
     sure: Any,
     surface: Any,
@@ -362,14 +432,12 @@ def _cross_bone(
     Between samples the signed distance is taken as linear. ``settle`` steps after the first
     contact the clearance to the corridor's cortex begins to count.
     """
-    n = max(1, int(np.ceil(length)))
-    h = length / n
     contact, inside, corridor, clearance = -1.0, 0.0, 0.0, np.inf
     before, k_before, k = 1.0, 0, 0
     while k <= n:
         t = k * h
         z, y, x = entry[0] + t * w[0], entry[1] + t * w[1], entry[2] + t * w[2]
-        free = int(_voxel(sure, z, y, x))
+        free = int(sure[n - k])
         hop = 1
         if free >= 2 or (free <= -2 and part == 0):
             v = float(free)
@@ -407,7 +475,7 @@ def _cross_bone(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _room_ahead(tip: Any, w: Any, bone: Any, sure: Any, most: float) -> float:
     """How far (in steps, up to ``most``) bone goes on beyond the tip."""
-    if -_voxel(sure, tip[0], tip[1], tip[2]) >= most:
+    if -_cell(sure, tip[0], tip[1], tip[2]) >= most:
         return most
     t, before = 0.0, _linear(bone, tip[0], tip[1], tip[2])
     if before >= 0.0:
@@ -446,6 +514,10 @@ def _measure_some(
     step_mm, settle, ahead = settings
     u = np.empty(3)
     w = np.empty(3)
+    nz, ny, nx = slack.shape
+    most = int(np.sqrt(nz * nz + ny * ny + nx * nx)) + 2
+    low, free = np.empty(most, np.uint8), np.empty(most, np.int8)
+    doubt = np.empty(most, np.int64)
     for p in range(first, last):
         e, t = pairs[p, 0], pairs[p, 1]
         for a in range(3):
@@ -455,8 +527,11 @@ def _measure_some(
             u[a] /= max(length, 1e-9)
             w[a] = -u[a]
         row = out[p]
-        _least_slack(targets[t], u, length, slack, bound, step_mm, row)
-        _cross_bone(entries[e], w, length, bone, sure, surface, parts, part, settle, step_mm, row)
+        n = max(1, int(np.ceil(length)))
+        h = length / n
+        _read_bytes(targets[t], u, h, n, bound, sure, low, free)
+        _least_slack(targets[t], u, h, n, slack, low, doubt, step_mm, row)
+        _cross_bone(entries[e], w, h, n, bone, free, surface, parts, part, settle, step_mm, row)
         row[AHEAD] = _room_ahead(targets[t], w, bone, sure, ahead) * step_mm
 
 

@@ -109,7 +109,7 @@ class Scene:
         self, pairs: NDArray[np.int64], entries_mm: Float, targets_mm: Float
     ) -> NDArray[np.float32]:
         """Smallest distance of each needle's axis to any structure that contact would harm."""
-        bare = replace(self, slack_mm=self.room_mm, bound=rays.byte_bound(self.room_mm, STEP_MM))
+        bare = replace(self, slack_mm=self.room_mm, bound=rays.byte_bound(self.room_mm))
         out: NDArray[np.float32] = bare.measure(pairs, entries_mm, targets_mm)[:, rays.SLACK]
         return out
 
@@ -168,7 +168,7 @@ def build(
         names=names,
         slack_mm=slack,
         room_mm=room,
-        bound=rays.byte_bound(slack, STEP_MM),
+        bound=rays.byte_bound(slack),
         offender=offender,
         bone_mm=bone,
         surface_mm=_smooth(bone),
