@@ -42,6 +42,8 @@ _SHEET_MM = 1.5  # half thickness below which tissue outside the bone is no tumo
 _SURE = 0.15  # votes this near to the lesion's own (in parts of the contrast) leave no doubt ...
 _ARM_MM = 2.0  # ... so that even an arm of this half thickness belongs to the lesion
 _VOTE_LOW, _VOTE_HIGH = -1.5, 1.0
+_TAIL = 0.1  # part of a lesion whose level strays ...
+_TAIL_WIDTH = 0.25  # ... with this spread, in parts of the distance to the surroundings' level
 _FLOOR = 1e-4  # likelihood of a level never seen
 _BIN_HU = 5.0
 _LEAST_SPREAD_HU = 6.0
@@ -60,6 +62,7 @@ class Patch:
     bone: Bool
     barred: Bool  # other bones, metal, air: never lesion
     spacing_mm: Spacing
+    marrow_hu: float = np.inf  # up to here bone is surely marrow, not cortex
 
     def part(self, box: tuple[slice, ...]) -> Patch:
         """The same inside a smaller box."""
@@ -68,6 +71,7 @@ class Patch:
             bone=self.bone[box],
             barred=self.barred[box],
             spacing_mm=self.spacing_mm,
+            marrow_hu=self.marrow_hu,
         )
 
 
@@ -153,7 +157,11 @@ def _core(patch: Patch, click: tuple[float, float, float]) -> _Core:
     away = _away(patch.bone.shape, click, patch.spacing_mm)
     lesion = (away <= max(_CLICK_MM, *patch.spacing_mm)) & patch.bone & ~patch.barred
     core = _Core(
-        lesion=lesion, contrast=0.0, level=float("nan"), spread=_LEAST_SPREAD_HU, cortex_hu=np.inf
+        lesion=lesion,
+        contrast=0.0,
+        level=float("nan"),
+        spread=_LEAST_SPREAD_HU,
+        cortex_hu=patch.marrow_hu,
     )
     for step in range(_STEPS):
         reach = _RING_MM if step else _WIDE_MM
@@ -185,6 +193,8 @@ def _vote(patch: Patch, hu: Array, core: _Core, away: Array, reach_mm: float) ->
     vote = _votes(hu, level, spread, hu[ring])
     # Cortex is plainly no lesion; were it averaged in, thin lesions beside it would vanish.
     cortex = level + _CORTEX * max(abs(float(np.median(hu[ring])) - level), spread)
+    if np.isfinite(patch.marrow_hu):
+        cortex = max(cortex, patch.marrow_hu)
     open_bone = bone & (hu < cortex)
     clean = _clean(bone, hu, cortex, patch.spacing_mm)
     mean = _mean_over(vote, clean, _EVIDENCE_MM, patch.spacing_mm)
@@ -270,7 +280,11 @@ def _votes(hu: Array, level: float, spread: float, around_hu: Array) -> NDArray[
     held = ndimage.gaussian_filter1d(held, 2.0)
     around = held / held.sum() + _FLOOR
     z = (centres - level) / spread
-    lesion = np.exp(-z * z / 2) * _BIN_HU / (spread * np.sqrt(2 * np.pi)) + _FLOOR
+    lesion = (1 - _TAIL) * np.exp(-z * z / 2) * _BIN_HU / (spread * np.sqrt(2 * np.pi)) + _FLOOR
+    # Where a lesion fills a narrow bone its level is a little mixed with cortex everywhere.
+    wide = max(_TAIL_WIDTH * abs(float(np.median(around_hu)) - level), spread)
+    z = (centres - level) / wide
+    lesion += _TAIL * np.exp(-z * z / 2) * _BIN_HU / (wide * np.sqrt(2 * np.pi))
     table = np.clip(np.log(lesion / around), _VOTE_LOW, _VOTE_HIGH).astype(np.float32)
     out: NDArray[np.float32] = table[_bins(hu, low, count)]
     return out
