@@ -273,7 +273,14 @@ def _say_planned(planned: Planned, files: dict[str, Path], as_json: bool) -> Non
             name = worst.structure.replace("_", " ")
             near = f", tightest {name} {worst.distance_mm:.1f} mm"
         print(f"needle  {best.route}, {best.needle}, depth {best.depth_mm:.0f} mm{near}")
-        print(f"        {len(plan.options)} options, {len(plan.refusals)} routes refused")
+        stops = sum(o.verdict == "stop" for o in plan.options)
+        apart = f", {stops} of them to be stopped by what is not known" if stops else ""
+        refused = len(plan.refusals)
+        routes = "1 route" if refused == 1 else f"{refused} routes"
+        print(f"        {len(plan.options)} options{apart}; {routes} refused")
+        if planned.anatomy.missing:
+            names = ", ".join(m.replace("_", " ") for m in planned.anatomy.missing)
+            print(f"        not identified, so not kept away from: {names}")
     print(f"sheet   {files['sheet']}")
     print(NOTICE)
 

@@ -184,6 +184,7 @@ def plan_case(
     from trocar.io.volumes import read_labels, read_mask, read_scan
 
     where = Site.parse(site)
+    _folder(out)  # before the minutes of planning, not after
     tell = _Teller(progress)
     tell("read", 0.0)
     scan = read_scan(ct, series=series, progress=tell.during("read", 0.0))
@@ -198,7 +199,7 @@ def plan_case(
         labels=label_map,
         lesion_mask=mask,
         click_mm=None if click is None else _click_mm(scan, *click),
-        case_id=case_id or scan.name,
+        case_id=case_id or f"case {scan.sha256[:8]}",  # a file name may be somebody's name
         count=count,
         needles_per_lesion=needles_per_lesion,
         seed=seed,
@@ -225,10 +226,7 @@ def write_case(
     from trocar.io.exports import write_plan
     from trocar.report.sheet import write_plan_sheet
 
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; give a folder for the plan sheet")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = _folder(out)
     tell = _Teller(progress)
     tell("sheet", _STEPS["views"])
     stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -253,6 +251,20 @@ def write_case(
         shutil.rmtree(stage, ignore_errors=True)
     tell("sheet", 1.0)
     return moved
+
+
+def _folder(out: Path | str) -> Path:
+    """The folder for the sheet; its parent is made, itself only when there is a sheet."""
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the plan sheet")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder.parent} cannot be made ({error.strerror}); give another --out"
+        ) from error
+    return folder
 
 
 def warm_kernels(progress: Progress | None = None) -> float:

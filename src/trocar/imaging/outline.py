@@ -40,7 +40,7 @@ _NECK = 0.6  # what is thinner than this part of the lesion's main ball is cut o
 _NECK_MM = 6.0  # ... but a limb thicker than twice this always belongs
 _SHEET_MM = 1.5  # half thickness below which tissue outside the bone is no tumour
 _SURE = 0.15  # votes this near to the lesion's own (in parts of the contrast) leave no doubt ...
-_ARM_MM = 2.0  # ... so that even an arm of this half thickness belongs to the lesion
+_ARM_MM = 1.5  # ... so that even an arm of this half thickness belongs to the lesion
 _VOTE_LOW, _VOTE_HIGH = -1.5, 1.0
 _TAIL = 0.1  # part of a lesion whose level strays ...
 _TAIL_WIDTH = 0.25  # ... with this spread, in parts of the distance to the surroundings' level
@@ -183,6 +183,7 @@ def _vote(patch: Patch, hu: Array, core: _Core, away: Array, reach_mm: float) ->
     lesion = core.lesion
     bone = patch.bone & ~patch.barred
     clean = _clean(bone, hu, core.cortex_hu, patch.spacing_mm)
+    hu = _unmixed(patch, hu, clean)
     heart = _heart(lesion, clean, patch.spacing_mm)
     level, spread = _level(hu[heart])
     outer = field.distance_to(lesion, patch.spacing_mm)
@@ -210,7 +211,7 @@ def _vote(patch: Patch, hu: Array, core: _Core, away: Array, reach_mm: float) ->
     start = heart & voted
     if not start.any():
         start = voted & (away <= 2 * _CLICK_MM)
-    sure = voted & (mean > high - _SURE * (high - low))
+    sure = voted & ((mean > high - _SURE * (high - low)) | (high - low >= _PLAIN))
     new = _main_part(voted, start, open_bone, patch.spacing_mm)
     new |= _main_part(sure, start & sure, open_bone, patch.spacing_mm, _ARM_MM)
     return _Core(lesion=new, contrast=high - low, level=level, spread=spread, cortex_hu=cortex)
@@ -229,6 +230,12 @@ def _clean(bone: Bool, hu: Array, cortex_hu: float, spacing_mm: Spacing) -> Bool
     gap = np.where(open_bone, field.distance_to(cortex, spacing_mm), 0.0)
     best = ndimage.maximum_filter(gap, footprint=_ball(_RIM_MM, spacing_mm))
     out: Bool = open_bone & (gap >= np.minimum(best, _MIXED_MM))
+    return out
+
+
+def _unmixed(patch: Patch, hu: Array, clean: Bool) -> Array:
+    """Smoothed HU, but clean marrow averaged with clean marrow only, not with cortex beside it."""
+    out: Array = np.where(clean, _mean_over(patch.hu, clean, _SMOOTH_MM, patch.spacing_mm), hu)
     return out
 
 
@@ -347,13 +354,14 @@ def _settle_in_bone(patch: Patch, core: _Core) -> Bool:
     bone = near.bone & ~near.barred
     fine = smooth(near.hu, _SMOOTH_MM, near.spacing_mm)
     clean = _clean(bone, fine, core.cortex_hu, near.spacing_mm)
+    even = _unmixed(near, fine, clean)
     outer = field.distance_to(whole, near.spacing_mm)
     beyond = clean & (outer > _RIM_MM) & (outer <= 2 * _LOCAL_MM)
     whole_or_not = whole
     if beyond.any():
         usual = float(np.median(near.hu[beyond]))
-        around = _mean_over(near.hu - usual, beyond, _LOCAL_MM, near.spacing_mm) + usual
-        share = (around - fine) / np.where(np.abs(around - core.level) < 1, 1, around - core.level)
+        around = _mean_over(even - usual, beyond, _LOCAL_MM, near.spacing_mm) + usual
+        share = (around - even) / np.where(np.abs(around - core.level) < 1, 1, around - core.level)
         share = _mean_over(np.clip(share, -0.5, 1.5), clean, _SHARE_MM, near.spacing_mm)
         whole_or_not = np.where(_within_band(whole, near.spacing_mm), share > 0.5, whole)
     half = _half_of_cortex(fine, bone, core, near.spacing_mm)

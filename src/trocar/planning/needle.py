@@ -68,7 +68,7 @@ def measured(problem: Problem, view: Scene, aim: Aim, path: Segment, like: Needl
 def shortest(stock: Sequence[Needle], like: Needle, depth_mm: float) -> Needle:
     """The shortest needle as thick as ``like`` that reaches, or the longest if none does."""
     same = sorted((n for n in stock if n.outer_mm == like.outer_mm), key=lambda n: n.length_mm)
-    return next((n for n in same if n.length_mm >= depth_mm), same[-1])
+    return next((n for n in same if survey.reach_mm(n) >= depth_mm), same[-1])
 
 
 def _clearance_mm(route: Route, row: NDArray[np.float32], chosen: Needle) -> float | None:
@@ -225,7 +225,7 @@ def _findings(one: Trajectory, route: Route, failed: set[str]) -> tuple[Finding,
 
 
 def _depth_finding(one: Trajectory) -> Finding | None:
-    limit = min(float(limits.value("depth_limit")), one.needle.length_mm)
+    limit = min(float(limits.value("depth_limit")), survey.reach_mm(one.needle))
     if one.depth_mm <= limit:
         return None
     return Finding(

@@ -124,8 +124,13 @@ def survey(scene: Scene, anatomy: Anatomy, aim: Aim, stock: Sequence[Needle]) ->
 
 
 def depth_limit_mm(stock: Sequence[Needle]) -> float:
-    """The longest way from skin to tip: the limit or the longest needle, whichever is shorter."""
-    return min(float(limits.value("depth_limit")), max(n.length_mm for n in stock))
+    """The longest way from skin to tip: the limit or what the longest needle reaches."""
+    return min(float(limits.value("depth_limit")), max(reach_mm(n) for n in stock))
+
+
+def reach_mm(needle: Needle) -> float:
+    """How deep a needle reaches when enough of it stays outside the skin to be held."""
+    return needle.length_mm - float(limits.value("hub_reserve"))
 
 
 def _count_early(

@@ -27,8 +27,11 @@ def spoken(name: str) -> str:
     ('left pedicle', 'inferior vena cava', 'left rib 12')
     """
     parts = name.split("_")
+    if name == "other_bone":
+        return "another bone"
     side = [p for p in parts if p in ("left", "right")]
-    return " ".join(side + [p for p in parts if p not in side])
+    plain = ["vein" if p == "vena" and "iliac" in parts else p for p in parts if p not in side]
+    return " ".join(side + plain)
 
 
 def reason(one: Trajectory, route: Route, thicker_in_stock: bool) -> str:
@@ -45,7 +48,7 @@ def reason(one: Trajectory, route: Route, thicker_in_stock: bool) -> str:
     near = next((m for m in one.margins if m.structure not in (FAR_WALL, CORTEX)), None)
     if near is not None and np.isfinite(near.distance_mm):
         said.append(
-            f"tightest margin {near.distance_mm:.1f} mm to the {spoken(near.structure)} "
+            f"nearest structure at risk {near.distance_mm:.1f} mm, the {spoken(near.structure)} "
             f"(limit {near.required_mm:g} mm)"
         )
     size = "thickest that fits" if thicker_in_stock else "thickest in stock"
@@ -81,7 +84,7 @@ def _obstacles(
         for name, n in list(obstacles.items())[:_SAID]
     ]
     rest = total - sum(list(obstacles.values())[:_SAID])
-    more = f", {_count(rest)} fail otherwise" if rest else ""
+    more = f", {_count(rest)} fail for other reasons" if rest else ""
     return f"of {_count(total)} paths {', '.join(named)}{more}"
 
 
@@ -98,6 +101,8 @@ def _what(anatomy: Anatomy, stock: Sequence[Needle], route: Route, name: str) ->
     """What an obstacle does to paths, as the end of a sentence."""
     if name in anatomy.structures:
         limit = guard(name).margin_mm
+        if limit == 0.0:
+            return f"run into {spoken(name)}"
         return f"pass closer than {limit:g} mm to the {spoken(name)}"
     wall, through = float(limits.value("margin_anterior_wall")), spoken(route.corridor)
     depth = survey.depth_limit_mm(stock)
