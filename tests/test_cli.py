@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trocar import NOTICE, cli
-from trocar.errors import InputError
+from trocar.errors import InputError, TrocarError
 
 runner = CliRunner()
 
@@ -63,6 +63,16 @@ def test_main_turns_errors_into_a_sentence_and_exit_code_one(
     error = capsys.readouterr().err
     assert error.startswith("trocar: ")
     assert error.count("\n") == 1
+
+
+def test_a_stop_by_hand_says_that_nothing_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trocar.pathway.plan_case", stopped)
+    result = runner.invoke(cli.app, ["plan", "ct", "--site", "L1"])
+    assert isinstance(result.exception, TrocarError)
+    assert "nothing was changed" in str(result.exception)
 
 
 def test_wrong_usage_exits_with_two() -> None:

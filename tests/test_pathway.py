@@ -10,6 +10,7 @@ import pytest
 
 from trocar import NOTICE, pathway
 from trocar.errors import InputError
+from trocar.facts import limits
 from trocar.phantom import Phantom, make
 from trocar.phantom.files import as_scan
 
@@ -109,3 +110,16 @@ def test_a_click_outside_the_image_is_told_in_millimetres(
     assert np.linalg.norm(clicked - patient.click_mm) < 1.0
     ras = pathway._click_mm(planned.scan, "ras", tuple(np.array([-1, -1, 1]) * patient.click_mm))
     np.testing.assert_allclose(ras, patient.click_mm)
+
+
+def test_a_folder_below_a_file_is_refused_before_any_planning(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for bad in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(InputError, match="file"):
+            pathway.plan_case(tmp_path / "no_ct_needed", site="L1", out=bad)
+
+
+def test_every_needle_leaves_enough_outside_the_skin_to_hold(planned: pathway.Planned) -> None:
+    reserve = float(limits.value("hub_reserve"))
+    for option in planned.plan.options:
+        assert option.needle.length_mm >= option.depth_mm + reserve

@@ -42,9 +42,6 @@ def main() -> None:
     except TrocarError as error:
         print(f"trocar: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("trocar: cancelled; nothing was written", file=sys.stderr)
-        sys.exit(1)
 
 
 def _version(wanted: bool) -> None:
@@ -171,7 +168,7 @@ def inspect(
         print(json.dumps(plain(found), indent=1))
         return
     for number, row in enumerate(found.rows, start=1):
-        print(f"{number}. {'usable' if row.usable else 'NOT usable'}: {row.description}")
+        print(f"{number}. {row.state}: {row.description}")
         for line in row.lines():
             print(f"   {line}")
 
@@ -237,6 +234,15 @@ def _lesion_argument(text: str | None) -> tuple[Path | None, tuple[str, Any] | N
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     """A bar with the step's name and the time left, on a terminal; silence elsewhere."""
+    try:
+        with _bar(quiet) as tell:
+            yield tell
+    except KeyboardInterrupt:
+        raise TrocarError("stopped; nothing was changed") from None
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda step, fraction: None
         return

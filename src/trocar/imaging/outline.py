@@ -40,7 +40,8 @@ _NECK = 0.6  # what is thinner than this part of the lesion's main ball is cut o
 _NECK_MM = 6.0  # ... but a limb thicker than twice this always belongs
 _SHEET_MM = 1.5  # half thickness below which tissue outside the bone is no tumour
 _SURE = 0.15  # votes this near to the lesion's own (in parts of the contrast) leave no doubt ...
-_ARM_MM = 1.5  # ... so that even an arm of this half thickness belongs to the lesion
+_ARM_MM = 2.0  # ... so that even an arm of this half thickness belongs to the lesion
+_PLAIN_ARM_MM = 1.5  # the same where lesion and marrow are plainly told apart
 _VOTE_LOW, _VOTE_HIGH = -1.5, 1.0
 _TAIL = 0.1  # part of a lesion whose level strays ...
 _TAIL_WIDTH = 0.25  # ... with this spread, in parts of the distance to the surroundings' level
@@ -191,6 +192,10 @@ def _vote(patch: Patch, hu: Array, core: _Core, away: Array, reach_mm: float) ->
     ring = marrow & (outer > 1.0) & (outer <= reach_mm)
     if not ring.any():
         return replace(core, contrast=0.0, level=level, spread=spread)
+    if reach_mm > _RING_MM:
+        # The first guess is small: the lesion around it must not pass for surroundings.
+        other = ring & (np.abs(hu - level) > _ALIKE * spread)
+        ring = other if other.any() else ring
     vote = _votes(hu, level, spread, hu[ring])
     # Cortex is plainly no lesion; were it averaged in, thin lesions beside it would vanish.
     cortex = level + _CORTEX * max(abs(float(np.median(hu[ring])) - level), spread)
@@ -211,9 +216,11 @@ def _vote(patch: Patch, hu: Array, core: _Core, away: Array, reach_mm: float) ->
     start = heart & voted
     if not start.any():
         start = voted & (away <= 2 * _CLICK_MM)
-    sure = voted & ((mean > high - _SURE * (high - low)) | (high - low >= _PLAIN))
+    plain = high - low >= _PLAIN
+    sure = voted & ((mean > high - _SURE * (high - low)) | plain)
+    arm = _PLAIN_ARM_MM if plain else _ARM_MM
     new = _main_part(voted, start, open_bone, patch.spacing_mm)
-    new |= _main_part(sure, start & sure, open_bone, patch.spacing_mm, _ARM_MM)
+    new |= _main_part(sure, start & sure, open_bone, patch.spacing_mm, arm)
     return _Core(lesion=new, contrast=high - low, level=level, spread=spread, cortex_hu=cortex)
 
 

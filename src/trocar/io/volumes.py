@@ -68,6 +68,14 @@ class SeriesReport:
     problems: tuple[str, ...] = ()
 
     @property
+    def state(self) -> str:
+        """``usable`` as a CT, ``regions`` for --labels or --lesion, or ``NOT usable``."""
+        if self.usable:
+            return "usable"
+        regions = self.what in ("label map", "RT structure set", "segmentation")
+        return "regions" if regions else "NOT usable"
+
+    @property
     def description(self) -> str:
         """What it is and its geometry, on one line."""
         return ", ".join(part for part in (f"{self.what} '{self.name}'", self.geometry) if part)
@@ -114,9 +122,7 @@ def inspect(path: str | Path) -> Inspection:
         rows.append(SeriesReport(name=name, what="damaged file", usable=False, why=sentence))
     for item in catalogue.others:
         if suffix_of(item.name) == ".zip":
-            why = (
-                "archives inside a folder or an archive are not opened; inspect this one by itself"
-            )
+            why = "archives inside a folder or an archive are not opened; give this one by itself"
             rows.append(SeriesReport(name=item.name, what="zip archive", usable=False, why=why))
     if not rows:
         why = _nothing(catalogue)
