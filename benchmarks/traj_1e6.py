@@ -5,12 +5,15 @@ Per needle: smallest clearance beyond the margin, bone crossed, depth of first c
 maps are made beforehand for everybody. Peers do less: SciPy samples the clearance of a part of the
 same needles every millimetre (no bone, no rejection; its ratio counts for that part), trimesh
 with Embree finds the first surface hit of every needle (no clearance).
+
+A second problem, ``traj-1e6-hit``, asks both for the same thing and no more: does the segment hit a
+vessel's surface (no margin, no thickness)? Ours is then ``screen`` alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,22 +93,26 @@ class Maps:
     parts: NDArray[np.uint8]
 
 
-def ours(s: Scene, m: Maps) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def verdicts(s: Scene, bound: NDArray[np.uint8], radius_mm: float) -> NDArray[np.uint8]:
     status, _ = rays.screen(
         s.entries,
         s.targets,
         slack_mm=s.slack,
-        bound=m.bound,
+        bound=bound,
         offender=s.offender,
         step_mm=STEP_MM,
-        radius_mm=RADIUS_MM,
+        radius_mm=radius_mm,
         depth_mm=400.0,
         cone=np.array([0.0, 1.0, 0.0]),
         cone_deg=90.0,
         up=np.array([1.0, 0.0, 0.0]),
         tilt_deg=90.0,
     )
-    pairs = np.argwhere(status == rays.CLEAR)
+    return status
+
+
+def ours(s: Scene, m: Maps) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    pairs = np.argwhere(verdicts(s, m.bound, RADIUS_MM) == rays.CLEAR)
     rows = rays.measure(
         pairs,
         s.entries,
@@ -240,5 +247,28 @@ def problem() -> harness.Problem:
     )
 
 
+def hit_problem() -> harness.Problem:
+    """Only whether each segment hits a tube, as Embree is asked: no margin, radius or metrics."""
+    s = scene()
+    bare = replace(s, slack=s.slack + np.float32(MARGIN_MM))
+    bound = rays.byte_bound(bare.slack)
+    name = "trimesh + Embree first hit, same segments"
+
+    def ours_hit() -> NDArray[np.bool_]:
+        return verdicts(bare, bound, 0.0).ravel() == rays.TOO_CLOSE
+
+    def gate(result: Any, peers: Mapping[str, Any]) -> tuple[bool, str]:
+        agree = float(np.mean(result == peers[name]))
+        return agree >= 0.999, f"{agree:.4%} of the answers are the same; {result.mean():.1%} hit"
+
+    return harness.Problem(
+        name="traj-1e6-hit",
+        ours=ours_hit,
+        peers={name: embree(s)[0]},
+        target_ratio={name: 3.0},
+        check=gate,
+    )
+
+
 if __name__ == "__main__":
-    harness.main([problem])
+    harness.main([problem, hit_problem])

@@ -103,12 +103,40 @@ def test_the_byte_map_never_promises_more_room_than_trilinear_interpolation_find
     tubes: Any,
 ) -> None:
     rng = np.random.default_rng(0)
-    points = rng.uniform(0.5, N - 1.5, (20_000, 3))
+    points = rng.uniform(0.0, N - 1.0, (20_000, 3))
     value = ndimage.map_coordinates(tubes, points.T, order=1)
-    k = np.floor(points + 0.5).astype(int)
-    bound = rays.byte_bound(tubes)[tuple(k.T)] * rays.QUANTUM_MM
+    bound = rays.byte_bound(tubes)[tuple(points.astype(int).T)] * rays.QUANTUM_MM
     assert np.all(bound <= np.maximum(value, 0.0) + 1e-5)
-    assert np.median(value[bound > 0] - bound[bound > 0]) < 1.5  # and it is of use
+    assert np.median(value[bound > 0] - bound[bound > 0]) < 1.0  # and it is of use
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), step=st.sampled_from([0.5, 1.0, 1.5]))
+def test_byte_maps_hold_throughout_the_cell_for_any_values(seed: int, step: float) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.uniform(-40, 90, (6, 5, 7)).astype(np.float32)
+    values[rng.random(values.shape) < 0.5] += 50.0  # some cells wholly on one side
+    points = rng.uniform(0, np.array(values.shape) - 1.001, (400, 3))
+    value = ndimage.map_coordinates(values, points.T, order=1)
+    cell = tuple(points.astype(int).T)
+    assert np.all(rays.byte_bound(values)[cell] * rays.QUANTUM_MM <= np.maximum(value, 0) + 1e-4)
+    sure = rays.sure_steps(values, step)[cell].astype(float)
+    known = sure != 0
+    assert np.all(np.sign(sure[known]) == np.sign(value[known]))
+    assert np.all(np.abs(sure) * step <= np.abs(value) + 1e-4)
+
+
+@pytest.mark.parametrize("limit", [0.5, 2.0])
+def test_one_target_and_many_at_once_give_the_same_verdicts(tubes: Any, limit: float) -> None:
+    entries, targets = needles(60, 5)
+    status, blame = screen(entries, targets, tubes, radius_mm=limit, depth_mm=45, cone_deg=50)
+    assert set(np.unique(status)) >= {rays.CLEAR, rays.TOO_DEEP, rays.TOO_CLOSE}
+    for k in range(len(targets)):
+        one, by = screen(
+            entries, targets[k : k + 1], tubes, radius_mm=limit, depth_mm=45, cone_deg=50
+        )
+        assert np.array_equal(one[:, 0], status[:, k])
+        assert np.array_equal(by[:, 0], blame[:, k])
 
 
 def test_verdicts_agree_with_dense_sampling_and_accept_nothing_unsafe(tubes: Any) -> None:

@@ -96,6 +96,49 @@ def test_labels_keep_their_distance_and_their_order() -> None:
     assert max(rows) <= 10.0 + 1e-9
 
 
+def test_words_stay_off_the_needle_and_the_lesion() -> None:
+    """The case that failed: bone, lesion and tip near the right edge, the needle from the left."""
+    extent = (-50.0, 50.0, 50.0, -50.0)
+    needle_ = np.linspace([-45.0, 40.0], [30.0, -10.0], 80)
+    turn = np.linspace(0, 2 * np.pi, 60)
+    lesion = np.array([33.0, -8.0]) + 9 * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
+    keep = figures.Keep(
+        sacred=np.vstack([needle_, *figures._dense([lesion])]), clear=np.empty((0, 2))
+    )
+    words = ("tip 128 mm", "lesion", "left nerve root", "right nerve root", "spinal canal", "aorta")
+    labels = [
+        figures.Label(text=text, at=(28.0 + k, -12.0 + 4 * k), colour="white")
+        for k, text in enumerate(words)
+    ]
+    columns = (-42.5, 42.5)
+    places = figures._free_places(labels, extent, columns, keep)
+    boxes = []
+    for label, (is_right, row) in zip(labels, places, strict=True):
+        long = 100 * figures._word_width(label.text)
+        left = columns[is_right] - long * is_right
+        boxes.append((left, left + long, row - 2.5, row + 2.5))
+    assert [figures._within(keep.sacred, box) for box in boxes] == [0] * len(boxes)
+    for k, a in enumerate(boxes):
+        for b in boxes[:k]:
+            assert a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]
+
+
+def test_the_vena_cava_is_drawn_as_a_vein() -> None:
+    assert figures.style("inferior_vena_cava") == figures.style("iliac_vena_left")
+    assert figures.style("aorta") != figures.style("inferior_vena_cava")
+
+
+def test_far_structures_are_not_named_on_a_slice(sheet) -> None:
+    shapes = figures.outlines(sheet.anatomy, sheet.plan.lesion.mask)
+    option = sheet.plan.options[0]
+    margins = tuple(
+        replace(m, distance_mm=60.0) if m.structure == "aorta" else m for m in option.margins
+    )
+    named = figures._named_on(shapes, replace(option, margins=margins))
+    assert "aorta" not in named
+    assert {"lesion", "spinal_canal", "inferior_vena_cava"} <= named
+
+
 def _picture(figure: figures.Figure) -> np.ndarray:
     kind, _, content = figure.uri.partition(",")
     assert kind == "data:image/png;base64"
@@ -125,6 +168,13 @@ def test_the_skin_map_shows_where_a_needle_may_enter(sheet) -> None:
     none = replace(allowed, slack_mm=np.full(len(points), np.nan))
     given = {"anatomy": sheet.anatomy, "plan": sheet.plan, "shapes": shapes, "language": "en"}
     assert figures.skin_map([none], **given) is None
+    caption = figures.skin_map([allowed], **given).caption
+    assert caption.startswith("Seen from behind. ")
+    assert "another side" not in caption
+    front = replace(sheet.plan.options[1], entry_mm=sheet.plan.options[1].target_mm - [0, 60.0, 0])
+    mixed = replace(sheet.plan, options=(sheet.plan.options[0], front))
+    caption = figures.skin_map([allowed], **given | {"plan": mixed}).caption
+    assert "Needle 2 enters from another side" in caption
     picture = _picture(figures.skin_map([allowed], **given))
     yellow = (picture[..., 0] > 200) & (picture[..., 1] > 180) & (picture[..., 2] < 110)
     middle = int(0.8 * picture.shape[1])  # the bar of colours stands at the right
@@ -156,6 +206,21 @@ def test_a_sphere_is_found_at_its_depth_and_lit_from_the_front() -> None:
     assert nearest == pytest.approx(20.0, abs=0.7)
     wide = (layer.opacity > 0.5 * layer.opacity.max()).any(axis=0).sum()
     assert wide * eye.spacing_mm[0] / scene._ZOOM == pytest.approx(40.0, abs=1.5)
+
+
+def test_a_cut_surface_is_as_bright_as_one_that_faces_the_eye() -> None:
+    grid = Grid.from_spacing((40, 40, 40), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    block = np.zeros(grid.shape, dtype=bool)
+    block[:, 20:, 10:30] = True  # reaches the end of the image, towards the patient's back
+    mask = Mask(grid=grid, values=block)
+    eye = scene._eye_grid(mask, -figures.POSTERIOR)
+    layer = scene._surface(scene._smoothed(mask), eye, scene._LOOKS["artery"])
+    seen = layer.opacity > 0.5 * layer.opacity.max()
+    wanted, _ = scene._lit(np.array([[[-1.0, 0.0, 0.0]]]), scene._LOOKS["artery"])
+    assert seen.sum() > 1000
+    np.testing.assert_allclose(np.median(layer.colour[seen], axis=0), wanted[0, 0], atol=0.08)
+    dark = layer.colour[seen].max(axis=-1) < 0.4 * wanted.max()
+    assert dark.mean() < 0.15  # the rims of the block, not its cut face
 
 
 def test_a_cylinder_is_as_wide_as_the_needle() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from trocar import NOTICE
 from trocar.errors import InputError
-from trocar.model.case import Finding, Gravity
-from trocar.model.plan import GantryAngles
+from trocar.model.case import Finding, Gravity, Site
+from trocar.model.plan import GantryAngles, Margin
 from trocar.model.space import Mask
 from trocar.report import sheet as report
 from trocar.report import viewer, words
@@ -94,7 +94,7 @@ def test_every_number_of_the_plan_is_there_with_its_unit(sheet, english: str) ->
     said = text_of(english)
     lesion, wanted = sheet.plan.lesion, ["11 gauge (3.05 mm outside), 125 mm long"]
     wanted += [f"{lesion.volume_ml:.2f} ml", f"{lesion.soft_tissue_ml:.2f} ml", "112 mm²"]
-    wanted += ["26.3 × 24.1 × 21.8 mm", "17 %", "54 %", "24.7 mm", "31.3 mm"]
+    wanted += ["26.3 × 24.1 × 21.8 mm", "17 %", "24.7 mm", "31.3 mm"]
     wanted += ["22.4 / 21.1 / 27.9 mm", "9.8 mm", "9.6 mm", "12.4 mm", "9.1 mm"]
     for option in sheet.plan.options:
         wanted += [f"{option.depth_mm:.1f} mm", f"{option.bone_length_mm:.1f} mm", "7.3 %"]
@@ -145,7 +145,10 @@ def test_gravity_is_told_by_shape_and_word_too(english: str) -> None:
 
 def test_a_reason_to_stop_stops_the_verdict(english: str, plain, sheet) -> None:
     assert 'class="verdict stop"' in english
-    assert "One needle path keeps every limit: left transpedicular." in text_of(english)
+    assert (
+        "One needle path keeps every limit that could be checked: left transpedicular; "
+        "not identified: right nerve root." in text_of(english)
+    )
     calm = replace(sheet.plan, findings=(), lesion=replace(sheet.plan.lesion, findings=()))
     known = replace(sheet.anatomy, missing=())
     option = replace(
@@ -154,7 +157,107 @@ def test_a_reason_to_stop_stops_the_verdict(english: str, plain, sheet) -> None:
     )
     html = plain(plan=replace(calm, options=(option,), sets=()), anatomy=known)
     assert 'class="verdict ok"' in html
+    assert "One needle path keeps every limit: left transpedicular." in text_of(html)
     assert 'class="verdict caution"' in plain(plan=replace(calm, options=(option,), sets=()))
+
+
+def test_a_needle_that_is_stopped_is_counted_apart(english: str) -> None:
+    top = text_of(english.split('<h2 id="warnings">')[0])
+    assert "One more path on this sheet breaks a limit or is stopped" in top
+
+
+def test_the_verdict_holds_the_risk_and_says_what_it_leaves_out(plain, sheet) -> None:
+    stop, best = sheet.plan.options[1], sheet.plan.options[0]
+    wall = Margin(structure="pedicle_cortex", distance_mm=1.9, required_mm=0.5, caution_mm=1.0)
+    pedicle = replace(best, margins=(*best.margins, wall))
+    pairs = ((best, "a limit 7.3 %"), (pedicle, "a limit or leaving the pedicle 7.3 %"))
+    for option, end in pairs:
+        html = plain(plan=replace(sheet.plan, options=(option, stop)))
+        top = text_of(html.split('<h2 id="warnings">')[0])
+        assert f"vessel or organ 1.2 %, of passing {end}" in top
+        assert "Structures that were not identified are not included." in top
+        assert "not identified structures not included" in text_of(html)
+        assert ("Clearance to the pedicle wall" in html) == (option is pedicle)
+    known = text_of(plain(anatomy=replace(sheet.anatomy, missing=())))
+    assert "not included" not in known
+
+
+@pytest.mark.parametrize("tilt_deg", [0.0, 25.0])
+def test_the_entry_is_told_along_the_patients_axes(sheet, tilt_deg: float) -> None:
+    """A bone whose own axes are tilted does not move the place on the skin."""
+    c, s = np.cos(np.radians(tilt_deg)), np.sin(np.radians(tilt_deg))
+    axes = replace(
+        sheet.anatomy.axes,
+        left=np.array([c, s, 0.0]),
+        posterior=np.array([-s * c, c * c, s]),
+        superior=np.array([s * s, -c * s, c]),
+    )
+    anatomy = replace(sheet.anatomy, axes=axes)
+    option = sheet.plan.options[0]
+    away = option.entry_mm - axes.origin_mm
+    told = report.landmark(option, anatomy, report.Speaker("en"))
+    assert told == (
+        f"{away[0]:.0f} mm to the patient's left of the midline, "
+        f"{away[2]:.0f} mm towards the head from the bone's centre"
+    )
+    assert told.startswith("46 mm")
+
+
+def test_mirels_is_for_long_bones(sheet) -> None:
+    t = report.Speaker("en")
+    long = replace(sheet.plan.lesion, site=Site.parse("femur left"))
+    assert "54 %" in [row.value for row in report.lesion_rows(long, t)]
+    assert "54 %" not in [row.value for row in report.lesion_rows(sheet.plan.lesion, t)]
+
+
+def test_what_is_far_is_named_but_not_tabled(plain, sheet) -> None:
+    far = Margin(structure="stomach", distance_mm=131.0, required_mm=5.0, caution_mm=10.0)
+    best = sheet.plan.options[0]
+    option = replace(best, margins=(*best.margins, far))
+    lesion = replace(sheet.plan.lesion, distances_mm={"aorta": 24.7, "spleen": 140.2})
+    html = plain(plan=replace(sheet.plan, options=(option,), sets=(), lesion=lesion))
+    said = text_of(html)
+    assert "farther than 100 mm: stomach" in said
+    assert "farther than 100 mm: spleen" in said
+    assert "131.0 mm" not in said
+    assert "140.2 mm" not in said
+
+
+def test_least_room_is_one_rule(plain, sheet) -> None:
+    """The nearest structure need not be the one with least room beyond its limit."""
+    near = Margin(structure="other_bone", distance_mm=1.2, required_mm=0.0, caution_mm=1.0)
+    tight = Margin(structure="aorta", distance_mm=5.7, required_mm=5.0, caution_mm=10.0)
+    option = replace(sheet.plan.options[0], margins=(near, tight))
+    html = plain(plan=replace(sheet.plan, options=(option,), sets=()))
+    assert "Least room beyond a limit: 0.7 mm, at the aorta (distance 5.7 mm" in text_of(html)
+    assert "<td>0.7 mm, aorta</td>" in html
+    names = re.findall(r'<tr class="\w+"><th scope="row">([^<]*)</th>', html)
+    assert names == ["aorta", "another bone"]
+
+
+def test_cautions_that_differ_in_numbers_stand_on_one_line(plain, sheet) -> None:
+    def at(angle: float) -> Finding:
+        message = (
+            "the needle meets the bone {angle:.0f} degrees from its normal; below {preferred:.0f} "
+            "it holds better"
+        )
+        return Finding(
+            gravity=Gravity.CAUTION, message=message, values={"angle": angle, "preferred": 30.0}
+        )
+
+    options = tuple(
+        replace(sheet.plan.options[0], findings=(at(angle),)) for angle in (39.0, 42.0, 39.0)
+    )
+    plan = replace(sheet.plan, options=options, sets=())
+    for language, words_ in (("en", "bone 39, 42 degrees from"), ("zh-Hant", "39、42 度")):
+        listed = plain(language, plan=plan, views={}).split('id="warnings"')[1].split("</ul>")[0]
+        assert text_of(listed).count("30") == 1
+        assert words_ in text_of(listed)
+        assert ("1, 2, 3" if language == "en" else "1、2、3") in text_of(listed)
+
+
+def test_needles_without_views_say_so(english: str) -> None:
+    assert text_of(english).count("Fluoroscopic views are computed for needle 1 only.") == 1
 
 
 def test_why_there_is_no_needle(plain, sheet) -> None:

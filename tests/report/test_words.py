@@ -21,6 +21,9 @@ from trocar.report import words
         ("posterior wall", "posterior wall", "後壁"),
         ("transpedicular left", "left transpedicular", "左側經椎弓根"),
         ("vertebrae_L2", "L2 vertebra", "L2 椎骨"),
+        ("other_bone", "another bone", "其他骨"),
+        ("pedicle_cortex", "pedicle wall", "椎弓根壁"),
+        ("far_wall", "bone wall beyond the tip", "針尖前方骨壁"),
         ("rib_left_12", "left rib 12", "左側第12肋骨"),
         ("flux_capacitor", "flux capacitor", "flux capacitor"),
     ],
@@ -89,6 +92,12 @@ def test_a_reason_with_its_numbers_inside_is_retold() -> None:
     assert words.retell(refusal, "zh-Hant") == (
         "在 12 000 條路徑中，9 000 條距主動脈少於 5 mm，3 000 條因其他原因不合格"
     )
+
+
+def test_a_reason_is_said_in_plain_words_in_english_too() -> None:
+    text = "nearest structure at risk 4.5 mm, the right iliac vena (limit 2 mm); x"
+    assert words.retell(text, "en") == text.replace("vena", "vein")
+    assert words.retell(text, "zh-Hant").startswith("最近的高危結構為右側髂靜脈，距離 4.5 mm")
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60))

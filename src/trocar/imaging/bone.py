@@ -12,7 +12,7 @@ import numpy as np
 from trocar.errors import InputError
 from trocar.facts import anatomy as shape_facts
 from trocar.facts import limits, tissue
-from trocar.imaging import canal, classical, foreign, pelvis, shapes, skin
+from trocar.imaging import canal, classical, foreign, lungs, pelvis, shapes, skin
 from trocar.imaging.vertebra import (
     Vertebra,
     body_mask,
@@ -104,7 +104,10 @@ def read_anatomy(
     findings += [*parts.findings, *_side_findings(local)]
     findings += foreign.foreign_findings(view, metal, bone=bone)
     findings += _open_side_findings(body)
-    structures = {n: m for n, m in structures.items() if not m.is_empty}
+    by_density: dict[str, Mask] = {}
+    if lungs.beside(site) and not any(n.startswith("lung") for n in structures):
+        by_density = lungs.find_lungs(view, body, parts.axes)
+    structures = {n: m for n, m in (structures | by_density).items() if not m.is_empty}
     missing = _missing(site, structures, body, local)
     findings += _missing_findings(missing, str(site)) + _doubtful(parts.confidence)
     tell("read", 1.0)
@@ -117,7 +120,8 @@ def read_anatomy(
         structures=structures,
         regions={n: _within(m, bone) for n, m in parts.regions.items()},
         missing=missing,
-        sources=dict.fromkeys(("bone", *structures), source),
+        sources=dict.fromkeys(("bone", *structures), source)
+        | dict.fromkeys(by_density, "read by density"),
         confidence=parts.confidence,
         vertebra=parts.vertebra,
         findings=tuple(findings),

@@ -121,14 +121,8 @@ def _patch(view: Volume, anatomy: Anatomy, box: Slices) -> outline.Patch:
         mask = anatomy.structures.get(name)
         if mask is not None:
             barred |= mask.values[box]
-    densest = tissue.value("hu_trabecular").high
-    assert densest is not None
     return outline.Patch(
-        hu=hu,
-        bone=anatomy.bone.values[box],
-        barred=barred,
-        spacing_mm=anatomy.grid.spacing_mm,
-        marrow_hu=densest,
+        hu=hu, bone=anatomy.bone.values[box], barred=barred, spacing_mm=anatomy.grid.spacing_mm
     )
 
 

@@ -9,7 +9,7 @@ off. Last, the surface settles half way between the lesion's level and that of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,8 @@ _EVIDENCE_MM = 1.5  # neighbourhood over which votes are averaged
 _CLICK_MM = 3.0  # the first guess is this ball around the click
 _WIDE_MM = 25.0  # surroundings of the first guess ...
 _RING_MM = 10.0  # ... and of the later ones
+_DOOR_MM = 6.0  # surroundings of a hole in the bone
 _RIM_MM = 1.5  # surroundings and bone depth start this far off: nearer, tissues are mixed
-_MIXED_MM = 1.5  # so near to cortex a voxel may hold some of it
 _SHARE_MM = 1.5  # evens the lesion's share of each voxel before the surface is set
 _ALIKE = 3.0  # spreads by which a voxel may differ from the lesion's level and still be alike
 _CORTEX = 2.5  # bone this many times as far from the lesion's level as marrow is cortex
@@ -41,10 +41,7 @@ _NECK_MM = 6.0  # ... but a limb thicker than twice this always belongs
 _SHEET_MM = 1.5  # half thickness below which tissue outside the bone is no tumour
 _SURE = 0.15  # votes this near to the lesion's own (in parts of the contrast) leave no doubt ...
 _ARM_MM = 2.0  # ... so that even an arm of this half thickness belongs to the lesion
-_PLAIN_ARM_MM = 1.5  # the same where lesion and marrow are plainly told apart
 _VOTE_LOW, _VOTE_HIGH = -1.5, 1.0
-_TAIL = 0.1  # part of a lesion whose level strays ...
-_TAIL_WIDTH = 0.25  # ... with this spread, in parts of the distance to the surroundings' level
 _FLOOR = 1e-4  # likelihood of a level never seen
 _BIN_HU = 5.0
 _LEAST_SPREAD_HU = 6.0
@@ -63,7 +60,6 @@ class Patch:
     bone: Bool
     barred: Bool  # other bones, metal, air: never lesion
     spacing_mm: Spacing
-    marrow_hu: float = np.inf  # up to here bone is surely marrow, not cortex
 
     def part(self, box: tuple[slice, ...]) -> Patch:
         """The same inside a smaller box."""
@@ -72,7 +68,6 @@ class Patch:
             bone=self.bone[box],
             barred=self.barred[box],
             spacing_mm=self.spacing_mm,
-            marrow_hu=self.marrow_hu,
         )
 
 
@@ -112,16 +107,19 @@ def draw(patch: Patch, click: tuple[float, float, float], shell_mm: float) -> Ou
     ``click`` is a fractional index in the patch; ``shell_mm`` the depth of cortex to look through
     where the lesion may leave the bone.
     """
-    core = _core(patch, click)
-    inside = _touching(_settle_in_bone(patch, core) | core.lesion, core.lesion)
-    inside |= _tongues(patch, inside, core, shell_mm)
+    core, contrast, level = _core(patch, click)
+    open_bone = patch.bone & ~patch.barred
+    inside = _settle(patch, core, np.zeros_like(core), open_bone)
+    loose = inside & ~_main_part(inside, _heart(core, patch.spacing_mm), patch.spacing_mm)
+    inside = _touching((inside & ~loose) | core, core)
+    inside |= _tongues(patch, inside, shell_mm)
     outside, beyond = _leave(patch, inside, shell_mm)
     return Outline(
         inside=inside,
         outside=outside,
-        contrast=core.contrast,
+        contrast=contrast,
         outside_contrast=beyond,
-        level_hu=core.level,
+        level_hu=level,
     )
 
 
@@ -141,139 +139,59 @@ def depth(mask: Bool, spacing_mm: Spacing) -> NDArray[np.float32]:
     return field.distance_to(~mask, spacing_mm)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Core:
-    """Lesion by votes, slightly too small as votes are cautious, and what was learned of it."""
-
-    lesion: Bool
-    contrast: float
-    level: float
-    spread: float
-    cortex_hu: float  # bone from here on is cortex, not marrow
-
-
-def _core(patch: Patch, click: tuple[float, float, float]) -> _Core:
-    """The lesion's core: vote with what is known of both tissues until the outline stands."""
+def _core(patch: Patch, click: tuple[float, float, float]) -> tuple[Bool, float, float]:
+    """Lesion by votes, its contrast and its level; slightly too small, as votes are cautious."""
     hu = smooth(patch.hu, _SMOOTH_MM, patch.spacing_mm)
     away = _away(patch.bone.shape, click, patch.spacing_mm)
     lesion = (away <= max(_CLICK_MM, *patch.spacing_mm)) & patch.bone & ~patch.barred
-    core = _Core(
-        lesion=lesion,
-        contrast=0.0,
-        level=float("nan"),
-        spread=_LEAST_SPREAD_HU,
-        cortex_hu=patch.marrow_hu,
-    )
+    contrast, level = 0.0, float("nan")
     for step in range(_STEPS):
         reach = _RING_MM if step else _WIDE_MM
-        box = _around(core.lesion, reach + _RIM_MM, patch.spacing_mm)
-        held = core.lesion[box]
-        part = replace(core, lesion=held)
-        new = _vote(patch.part(box), hu[box], part, away[box], reach)
-        changed = int(np.count_nonzero(new.lesion ^ held))
+        box = _around(lesion, reach + _RIM_MM, patch.spacing_mm)
+        near, held = patch.part(box), lesion[box]
+        new, contrast, level = _vote(near, hu[box], held, away[box], reach)
+        changed = int(np.count_nonzero(new ^ held))
         lesion = np.zeros_like(lesion)
-        lesion[box] = new.lesion
-        core = replace(new, lesion=lesion)
-        if changed < _SETTLED or not lesion.any():
+        lesion[box] = new
+        if changed < _SETTLED or not new.any():
             break
-    return core
+    return lesion, contrast, level
 
 
-def _vote(patch: Patch, hu: Array, core: _Core, away: Array, reach_mm: float) -> _Core:
+def _vote(
+    patch: Patch, hu: Array, lesion: Bool, away: Array, reach_mm: float
+) -> tuple[Bool, float, float]:
     """One round: learn both tissues from the present outline, vote, redraw."""
-    lesion = core.lesion
-    bone = patch.bone & ~patch.barred
-    clean = _clean(bone, hu, core.cortex_hu, patch.spacing_mm)
-    hu = _unmixed(patch, hu, clean)
-    heart = _heart(lesion, clean, patch.spacing_mm)
+    inner = depth(lesion, patch.spacing_mm)
+    heart = lesion & (inner >= inner.max() / 2)
     level, spread = _level(hu[heart])
     outer = field.distance_to(lesion, patch.spacing_mm)
-    marrow = bone & (depth(patch.bone, patch.spacing_mm) > _RIM_MM) & clean
+    marrow = patch.bone & ~patch.barred & (depth(patch.bone, patch.spacing_mm) > _RIM_MM)
     ring = marrow & (outer > 1.0) & (outer <= reach_mm)
     if not ring.any():
-        return replace(core, contrast=0.0, level=level, spread=spread)
-    if reach_mm > _RING_MM:
-        # The first guess is small: the lesion around it must not pass for surroundings.
-        other = ring & (np.abs(hu - level) > _ALIKE * spread)
-        ring = other if other.any() else ring
+        return lesion, 0.0, level
     vote = _votes(hu, level, spread, hu[ring])
     # Cortex is plainly no lesion; were it averaged in, thin lesions beside it would vanish.
     cortex = level + _CORTEX * max(abs(float(np.median(hu[ring])) - level), spread)
-    if np.isfinite(patch.marrow_hu):
-        cortex = max(cortex, patch.marrow_hu)
-    open_bone = bone & (hu < cortex)
-    clean = _clean(bone, hu, cortex, patch.spacing_mm)
-    mean = _mean_over(vote, clean, _EVIDENCE_MM, patch.spacing_mm)
-    ring &= clean
-    inner = _width(lesion, open_bone, patch.spacing_mm)
-    body = lesion & clean & (inner > 1.0)
-    if not body.any():
-        body = lesion
-    if not ring.any():
-        return replace(core, contrast=0.0, level=level, spread=spread)
+    open_bone = patch.bone & ~patch.barred & (hu < cortex)
+    mean = _mean_over(vote, open_bone, _EVIDENCE_MM, patch.spacing_mm)
+    ring &= open_bone
+    body = lesion & (inner > 1.0) if np.any(inner > 1.0) else lesion
     high, low = float(mean[body].mean()), float(mean[ring].mean())
     voted = open_bone & (mean > (high + low) / 2)
     start = heart & voted
     if not start.any():
         start = voted & (away <= 2 * _CLICK_MM)
-    plain = high - low >= _PLAIN
-    sure = voted & ((mean > high - _SURE * (high - low)) | plain)
-    arm = _PLAIN_ARM_MM if plain else _ARM_MM
-    new = _main_part(voted, start, open_bone, patch.spacing_mm)
-    new |= _main_part(sure, start & sure, open_bone, patch.spacing_mm, arm)
-    return _Core(lesion=new, contrast=high - low, level=level, spread=spread, cortex_hu=cortex)
+    sure = voted & (mean > high - _SURE * (high - low))
+    new = _main_part(voted, start, patch.spacing_mm)
+    new |= _main_part(sure, start & sure, patch.spacing_mm, _ARM_MM)
+    return new, high - low, level
 
 
-def _clean(bone: Bool, hu: Array, cortex_hu: float, spacing_mm: Spacing) -> Bool:
-    """Marrow whose HU can be believed: not brightened by cortex beside it.
-
-    That is marrow a voxel or two away from cortex; between plates closer than that, what lies
-    midway. It speaks for the mixed voxels around it.
-    """
-    open_bone = bone & (hu < cortex_hu)
-    cortex = bone & ~open_bone
-    if not cortex.any():
-        return open_bone
-    gap = np.where(open_bone, field.distance_to(cortex, spacing_mm), 0.0)
-    best = ndimage.maximum_filter(gap, footprint=_ball(_RIM_MM, spacing_mm))
-    out: Bool = open_bone & (gap >= np.minimum(best, _MIXED_MM))
-    return out
-
-
-def _unmixed(patch: Patch, hu: Array, clean: Bool) -> Array:
-    """Smoothed HU, but clean marrow averaged with clean marrow only, not with cortex beside it."""
-    out: Array = np.where(clean, _mean_over(patch.hu, clean, _SMOOTH_MM, patch.spacing_mm), hu)
-    return out
-
-
-def _heart(lesion: Bool, clean: Bool, spacing_mm: Spacing) -> Bool:
+def _heart(lesion: Bool, spacing_mm: Spacing) -> Bool:
     """The inner half of a lesion, where its level is not mixed with the surroundings'."""
     inner = depth(lesion, spacing_mm)
-    out: Bool = lesion & clean
-    if not out.any():
-        out = lesion
-    return out & (inner >= float(inner[out].max(initial=0.0)) / 2)
-
-
-def _width(mask: Bool, open_bone: Bool, spacing_mm: Spacing) -> NDArray[np.float32]:
-    """Distance in mm from every voxel of the mask to the nearest healthy marrow (0 elsewhere).
-
-    Cortex beside the mask does not make it thin: a lesion that fills a narrow bone is whole.
-    """
-    healthy = open_bone & ~mask
-    if not healthy.any():
-        return np.where(mask, np.inf, 0.0).astype(np.float32)
-    out: NDArray[np.float32] = np.where(mask, field.distance_to(healthy, spacing_mm), 0.0)
-    return out
-
-
-def _ball(radius_mm: float, spacing_mm: Spacing) -> Bool:
-    """Voxels within a radius, at least the next one along every axis."""
-    reach = [max(1, int(radius_mm / s)) for s in spacing_mm]
-    z, y, x = np.ogrid[tuple(slice(-n, n + 1) for n in reach)]
-    steps = np.abs(z) + np.abs(y) + np.abs(x)
-    away = (z * spacing_mm[0]) ** 2 + (y * spacing_mm[1]) ** 2 + (x * spacing_mm[2]) ** 2
-    out: Bool = (away <= radius_mm**2) | (steps <= 1)
+    out: Bool = lesion & (inner >= inner.max() / 2)
     return out
 
 
@@ -294,11 +212,7 @@ def _votes(hu: Array, level: float, spread: float, around_hu: Array) -> NDArray[
     held = ndimage.gaussian_filter1d(held, 2.0)
     around = held / held.sum() + _FLOOR
     z = (centres - level) / spread
-    lesion = (1 - _TAIL) * np.exp(-z * z / 2) * _BIN_HU / (spread * np.sqrt(2 * np.pi)) + _FLOOR
-    # Where a lesion fills a narrow bone its level is a little mixed with cortex everywhere.
-    wide = max(_TAIL_WIDTH * abs(float(np.median(around_hu)) - level), spread)
-    z = (centres - level) / wide
-    lesion += _TAIL * np.exp(-z * z / 2) * _BIN_HU / (wide * np.sqrt(2 * np.pi))
+    lesion = np.exp(-z * z / 2) * _BIN_HU / (spread * np.sqrt(2 * np.pi)) + _FLOOR
     table = np.clip(np.log(lesion / around), _VOTE_LOW, _VOTE_HIGH).astype(np.float32)
     out: NDArray[np.float32] = table[_bins(hu, low, count)]
     return out
@@ -316,21 +230,14 @@ def _mean_over(values: Array, where: Bool, sigma_mm: float, spacing_mm: Spacing)
     return out
 
 
-def _main_part(
-    mask: Bool,
-    start: Bool,
-    open_bone: Bool,
-    spacing_mm: Spacing,
-    thickest_mm: float = _NECK_MM,
-) -> Bool:
+def _main_part(mask: Bool, start: Bool, spacing_mm: Spacing, thickest_mm: float = _NECK_MM) -> Bool:
     """The part around ``start``, without what hangs on it by a neck thinner than the part itself.
 
-    What is thicker than twice ``thickest_mm`` is never cut off. Thin is what healthy marrow
-    (``open_bone`` outside the mask) hems in; cortex does not count.
+    What is thicker than twice ``thickest_mm`` is never cut off.
     """
     if not start.any():
         return np.zeros_like(mask)
-    inner = _width(mask, open_bone, spacing_mm)
+    inner = depth(mask, spacing_mm)
     neck = min(max(_NECK * float(inner[start].max()), 1.0), thickest_mm)
     thick = _touching(inner >= neck, start)
     if not thick.any():
@@ -344,42 +251,6 @@ def _touching(mask: Bool, start: Bool) -> Bool:
     labels, _ = field.components(mask, connectivity=1)
     wanted = np.unique(labels[start & mask])
     out: Bool = np.isin(labels, wanted[wanted != 0])
-    return out
-
-
-def _settle_in_bone(patch: Patch, core: _Core) -> Bool:
-    """Move the core's surface to half way between the lesion's level and what lies beyond.
-
-    Towards marrow, half way to the marrow beyond, as clean voxels show it; towards cortex, half way
-    to the cortex beside it.
-    """
-    out = np.zeros_like(core.lesion)
-    if not core.lesion.any():
-        return out
-    box = _around(core.lesion, 3 * _LOCAL_MM, patch.spacing_mm)
-    near, whole = patch.part(box), core.lesion[box]
-    bone = near.bone & ~near.barred
-    fine = smooth(near.hu, _SMOOTH_MM, near.spacing_mm)
-    clean = _clean(bone, fine, core.cortex_hu, near.spacing_mm)
-    even = _unmixed(near, fine, clean)
-    outer = field.distance_to(whole, near.spacing_mm)
-    beyond = clean & (outer > _RIM_MM) & (outer <= 2 * _LOCAL_MM)
-    whole_or_not = whole
-    if beyond.any():
-        usual = float(np.median(near.hu[beyond]))
-        around = _mean_over(even - usual, beyond, _LOCAL_MM, near.spacing_mm) + usual
-        share = (around - even) / np.where(np.abs(around - core.level) < 1, 1, around - core.level)
-        share = _mean_over(np.clip(share, -0.5, 1.5), clean, _SHARE_MM, near.spacing_mm)
-        whole_or_not = np.where(_within_band(whole, near.spacing_mm), share > 0.5, whole)
-    half = _half_of_cortex(fine, bone, core, near.spacing_mm)
-    out[box] = bone & whole_or_not & (fine < half)
-    return out
-
-
-def _half_of_cortex(hu: Array, bone: Bool, core: _Core, spacing_mm: Spacing) -> Array:
-    """Half way between the lesion's level and the cortex beside every voxel."""
-    peak = ndimage.maximum_filter(np.where(bone, hu, -np.inf), footprint=_ball(2.0, spacing_mm))
-    out: Array = (core.level + np.maximum(peak, core.cortex_hu)) / 2
     return out
 
 
@@ -419,25 +290,20 @@ def _within_band(mask: Bool, spacing_mm: Spacing) -> Bool:
     return out
 
 
-def _tongues(patch: Patch, inside: Bool, core: _Core, shell_mm: float) -> Bool:
-    """What of the cortex beside the lesion has turned into lesion: the way out of the bone.
-
-    Its middle reads like the lesion; its edge lies half way to the cortex that still stands.
-    """
+def _tongues(patch: Patch, inside: Bool, shell_mm: float) -> Bool:
+    """What of the cortex beside the lesion has turned into lesion: the way out of the bone."""
     out = np.zeros_like(inside)
     if not inside.any():
         return out
     box = _around(inside, 3 * shell_mm, patch.spacing_mm)
     near, held = patch.part(box), inside[box]
     fine = smooth(near.hu, _SMOOTH_MM, near.spacing_mm)
-    bone = near.bone & ~near.barred
-    shell = bone & (depth(near.bone, near.spacing_mm) <= shell_mm + max(near.spacing_mm) / 2)
-    shell &= field.distance_to(held, near.spacing_mm) <= 2 * shell_mm
-    alike = shell & (np.abs(fine - core.level) <= _ALIKE * core.spread)
-    alike = _touching(alike | held, held)
-    edge = shell & (field.distance_to(alike, near.spacing_mm) <= _BAND_MM)
-    edge &= (fine > core.level) & (fine < _half_of_cortex(fine, bone, core, near.spacing_mm))
-    out[box] = _touching(alike | edge, held)
+    level, spread = _level(fine[_heart(held, near.spacing_mm)])
+    shell = near.bone & (depth(near.bone, near.spacing_mm) <= shell_mm + max(near.spacing_mm) / 2)
+    alike = shell & ~near.barred
+    alike &= np.abs(fine - level) <= _ALIKE * spread
+    alike &= field.distance_to(held, near.spacing_mm) <= 2 * shell_mm
+    out[box] = _touching(alike | held, held)
     return out
 
 
@@ -462,10 +328,9 @@ def _leave(patch: Patch, inside: Bool, shell_mm: float) -> tuple[Bool, float | N
     if contrast < _SEPARATE:
         return nothing, contrast
     if contrast < _PLAIN:
-        every = np.ones_like(held)
         # Hardly told apart: believed only as far as the lesion's own roundness carries it.
         sure = half + _DOUBT * contrast / 2
-        new = _main_part(held | (reach & (mean > sure)), core, every, near.spacing_mm)
+        new = _main_part(held | (reach & (mean > sure)), core, near.spacing_mm)
     else:
         new = _through(reach & (mean > half), door, near.spacing_mm)
         ring = reach & (field.distance_to(held | new, near.spacing_mm) > 1.0)

@@ -7,7 +7,15 @@ matrix product.
 Two stages. ``screen`` walks each candidate from its tip outwards by sphere steps on a byte map
 that never promises more room than there is, and rejects on the spot; about ten reads per
 candidate. ``measure`` samples the survivors in full: smallest slack, bone crossed, first contact,
-corridor. Slack is the room left beyond every limit for a needle without thickness; a needle of
+corridor.
+
+What a read costs is mostly waiting: for the last one, which said where to look next, and for a
+wrongly guessed branch. So neither stage lets one read wait for another. ``screen`` moves all
+targets of an entry by one sphere step at a time, and who drops out is counted, not branched on.
+``measure`` first copies both byte maps along the needle at even steps, then decides from the copy
+which samples to read in full.
+
+Slack is the room left beyond every limit for a needle without thickness; a needle of
 radius r is safe where slack >= r.
 """
 

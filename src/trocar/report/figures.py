@@ -23,7 +23,7 @@ from trocar.model.plan import Plan, Trajectory
 from trocar.model.result import Anatomy, Scan, View
 from trocar.model.space import Float, Grid, Mask, Volume
 from trocar.planning.trajectory import SkinMap
-from trocar.report.words import Language, name, translate
+from trocar.report.words import Language, fill, name, translate
 
 LEFT, POSTERIOR, SUPERIOR = np.eye(3)
 BONE_WINDOW = (400.0, 1800.0)  # display presets of a CT workstation: centre and width in HU
@@ -34,8 +34,12 @@ _AROUND_TIP_MM = 48.0  # what a radiograph shows around the tip at least
 _SKIN_MM = 2.0  # raster of the skin map
 _CALM = 1.2  # pixels of smoothing that take the steps of the voxels out of an outline
 _CLOSE_MM = 56.0  # side of the cross-section
+_NAMED_MM = 40.0  # structures farther from the needle are outlined on its slices, not named
+_WORDS_MM = 38.0  # margin beyond the tip on a slice, for words
+_ROWS = 26  # places for a word in each of the two columns of a picture
 _ON_FILM = 4  # structures outlined on a radiograph beside lesion and canal
 _GREY_SPREAD = 6  # red, green and blue closer than this (of 255) count as grey
+_LEAST = "Across the needle where it has least room"
 _SEEN = 0.3  # a letter of orientation is printed when the axis turns at least this much that way
 
 Words = Callable[[str], str]
@@ -221,8 +225,14 @@ def outlines(anatomy: Anatomy, lesion: Mask) -> Outlines:
 
 def style(structure: str) -> Style:
     """How a structure is outlined; what is of unknown kind has a style of its own."""
-    kind = "lesion" if structure == "lesion" else limits.kind(structure)
-    return _STYLES.get(kind, _STYLES["unknown"])
+    return _STYLES.get(kind_shown(structure), _STYLES["unknown"])
+
+
+def kind_shown(structure: str) -> str:
+    """The kind whose colour a structure has; the vena cava keeps an artery's limit, not its red."""
+    if structure in ("lesion", "bone"):
+        return structure
+    return "vein" if structure == "inferior_vena_cava" else limits.kind(structure)
 
 
 # --- slices along one needle ---------------------------------------------------------------------
@@ -240,8 +250,10 @@ def needle_slices(
     tilted, across = needle_planes(option)
     bone = np.asarray(_corners(shapes.parts.get("lesion"), option))
     points = np.vstack([option.entry_mm, option.target_mm, bone])
-    wide = framed(tilted, points, margin_mm=22.0)
-    side = framed(across, points, margin_mm=22.0)
+    wide = framed(tilted, _with_margin(tilted, points, option), margin_mm=22.0)
+    side = framed(across, _with_margin(across, points, option), margin_mm=22.0)
+    solid = _cut_out(anatomy.bone)
+    near = _named_on(shapes, option)
     place, why = narrowest(anatomy, option)
     section = _cross_section(option, place)
     with drawing(language) as (plt, t):
@@ -252,7 +264,8 @@ def needle_slices(
             (axes[1, 0], side, BONE_WINDOW, t("Slice along the needle, across the first")),
             (axes[1, 1], section, BONE_WINDOW, why),
         ):
-            _slice(axis, scan.volume, pane, window, shapes, option, language=language, t=t)
+            drawn = (scan.volume, shapes, option)
+            _slice(axis, drawn, pane, window, solid, near, language=language, t=t)
             axis.set_title(title if axis is not axes[1, 1] else t(why), fontsize=8, pad=3)
         uri = png(figure, plt)
     return Figure(
@@ -265,6 +278,20 @@ def needle_slices(
             language,
         ),
     )
+
+
+def _with_margin(normal: Float, points_mm: Float, option: Trajectory) -> Float:
+    """The points and one beyond the tip, so that words find a margin outside the bone there."""
+    right, _ = upright(normal)
+    way = float(option.path.direction @ right)
+    beyond = option.target_mm + np.sign(way) * min(1.0, 2 * abs(way)) * _WORDS_MM * right
+    return np.vstack([points_mm, beyond])
+
+
+def _named_on(shapes: Outlines, option: Trajectory) -> frozenset[str]:
+    """The structures worth a name on a slice: all but those far from the needle."""
+    far = {m.structure for m in option.margins if m.distance_mm > _NAMED_MM}
+    return frozenset(shapes.parts) - far
 
 
 def _corners(part: Volume | None, option: Trajectory) -> Float:
@@ -285,7 +312,7 @@ def narrowest(anatomy: Anatomy, option: Trajectory) -> tuple[Float, str]:
     worst = option.worst
     if worst is not None and worst.nearest_mm is not None:
         near = float((worst.nearest_mm - path.start_mm) @ path.direction)
-        return path.at_mm(min(max(near, 0.0), path.length_mm)), "Across the needle at its closest"
+        return path.at_mm(min(max(near, 0.0), path.length_mm)), _LEAST
     for isthmus in anatomy.vertebra.isthmuses if anatomy.vertebra else ():
         if path.distance_mm(isthmus.centre_mm) < isthmus.width_mm:
             along = float((isthmus.centre_mm - path.start_mm) @ path.direction)
@@ -302,31 +329,64 @@ def _cross_section(option: Trajectory, place_mm: Float) -> Pane:
 
 def _slice(
     axis: Any,
-    ct: Volume,
+    drawn: tuple[Volume, Outlines, Trajectory],
     pane: Pane,
     window: tuple[float, float],
-    shapes: Outlines,
-    option: Trajectory,
+    bone: Volume | None,
+    named: frozenset[str],
     *,
     language: Language,
     t: Words,
 ) -> None:
+    ct, shapes, option = drawn
     image = ct.on(pane.grid(), outside=-1000.0).values[0]
     low = window[0] - window[1] / 2
     axis.imshow(
         image, cmap="gray", vmin=low, vmax=low + window[1], extent=pane.extent, aspect="equal"
     )
-    labels = _draw_outlines(axis, shapes.on(pane), pane.extent, language, t)
+    found = shapes.on(pane)
+    labels = _draw_outlines(axis, found, pane.extent, language, t, named=named)
     labels += _draw_needle(axis, pane, option, t)
     _letters(axis, pane.right, pane.down)
     _bar(axis, pane.extent, 50.0 if pane.size_mm[1] > 90 else 10.0)
-    _labels(axis, labels, pane.extent)
+    needle = pane.flat(option.path.at_mm(np.arange(0.0, option.depth_mm, 2.0)))
+    sacred = np.vstack([needle, *_dense(found.get("lesion", []))])
+    if abs(np.cross(pane.down, pane.right) @ option.path.direction) > 0.9:
+        sacred = needle[:1]
+    _labels(axis, labels, pane.extent, keep=Keep(sacred=sacred, clear=_bone_points(bone, pane)))
     _fit(axis, pane.extent)
+
+
+def _dense(rings: Sequence[Float]) -> list[Float]:
+    """The outline of a thing and what is inside it, as points."""
+    out = []
+    for ring in rings:
+        middle = ring.mean(axis=0)
+        out += [middle + part * (ring[::4] - middle) for part in (1.0, 0.6, 0.2)]
+    return out
+
+
+def _bone_points(bone: Volume | None, pane: Pane) -> Float:
+    """Where the treated bone is on a cut, (right, down) mm every few mm."""
+    if bone is None:
+        return np.empty((0, 2))
+    grid = pane.grid(2.5)
+    rows, columns = np.nonzero(bone.on(grid, outside=0.0).values[0] > 0.5)
+    index = np.stack([np.zeros(len(rows)), rows, columns], axis=-1)
+    return pane.flat(grid.to_world(index)) if len(rows) else np.empty((0, 2))
 
 
 def _fit(axis: Any, extent: tuple[float, float, float, float]) -> None:
     axis.set_xlim(extent[0], extent[1])
     axis.set_ylim(extent[2], extent[3])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Keep:
+    """Places in a picture that words leave free: ``sacred`` in any case, ``clear`` if they can."""
+
+    sacred: Float  # points [n, 2]
+    clear: Float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,6 +404,8 @@ def _draw_outlines(
     extent: tuple[float, float, float, float],
     language: Language,
     t: Words,
+    *,
+    named: frozenset[str] | None = None,
 ) -> list[Label]:
     labels = []
     for key, rings in sorted(found.items(), key=lambda item: item[0] == "lesion"):
@@ -357,6 +419,8 @@ def _draw_outlines(
                 linewidth=look.width,
                 path_effects=_halo(look.width + 1.2),
             )
+        if named is not None and key not in named:
+            continue
         ring = max(rings, key=len)
         inside = _inside(ring, extent)
         if inside.size:
@@ -516,10 +580,13 @@ def _radiograph(
             found[key] = rings
     labels = _draw_outlines(axis, found, extent, language, t)
     labels += _projected_needle(axis, view, option, place, t)
+    shaft = place(option.path.at_mm(np.linspace(0.0, option.depth_mm, 40)))
+    sacred = np.vstack([shaft, _ring(shaft[0], 4.5 * _radius(view, option))])
+    keep = Keep(sacred=sacred, clear=np.vstack([sacred[:1], *_dense(found.get("lesion", []))]))
     right = view.column_step_mm * (-1 if flip[1] else 1)
     down = view.row_step_mm * (-1 if flip[0] else 1)
     _letters(axis, _unit(right), _unit(down))
-    _labels(axis, labels, extent, inset=0.12)
+    _labels(axis, labels, extent, inset=0.12, keep=keep)
     _fit(axis, extent)
 
 
@@ -622,8 +689,10 @@ def _projected_needle(
     scale = _pixels_per_mm(view, option.target_mm)
     label = Label(text=t("tip"), at=(float(tip[0]), float(tip[1])), colour=_NEEDLE)
     if np.linalg.norm(entry - tip) < 4 * option.needle.outer_mm * scale:
-        _end_on(axis, tip, option.needle.radius_mm * scale)
-        return [Label(text=t("needle end on"), at=(float(tip[0]), float(tip[1])), colour=_NEEDLE)]
+        radius = _radius(view, option)
+        _end_on(axis, tip, radius)
+        rim = (float(tip[0]), float(tip[1] - 4 * radius))  # the spot itself stays free
+        return [Label(text=t("needle end on"), at=rim, colour=_NEEDLE)]
     beam = _unit(path.at_mm(path.length_mm / 2) - view.source_mm)
     side = _unit(np.cross(path.direction, beam)) * option.needle.radius_mm
     ends = np.stack(
@@ -653,6 +722,16 @@ def _end_on(axis: Any, at: Float, radius: float) -> None:
 
     axis.add_patch(Circle(tuple(at), radius, facecolor=(0.25, 0.88, 1.0, 0.5), edgecolor=_NEEDLE))
     axis.add_patch(Circle(tuple(at), radius * 4, fill=False, edgecolor=_NEEDLE, linewidth=0.8))
+
+
+def _radius(view: View, option: Trajectory) -> float:
+    """The radius of the needle at its tip, in pixels of the film."""
+    return option.needle.radius_mm * _pixels_per_mm(view, option.target_mm)
+
+
+def _ring(centre: Float, radius: float) -> Float:
+    turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    return centre + radius * np.stack([np.cos(turn), np.sin(turn)], axis=-1)
 
 
 def _pixels_per_mm(view: View, point_mm: Float) -> float:
@@ -686,7 +765,7 @@ def skin_map(
     right = np.cross(face, -SUPERIOR) if abs(face @ SUPERIOR) < 0.5 else LEFT
     frame = Pane(centre_mm=anatomy.axes.origin_mm, right=right, down=-SUPERIOR, size_mm=(1, 1))
     with drawing(language) as (plt, t):
-        figure, axis = plt.subplots(figsize=(7.2, 4.2), layout="constrained")
+        figure, axis = plt.subplots(figsize=(7.2, 3.7), layout="constrained")
         _draw_skin(figure, axis, frame.flat(points), room, t)
         _draw_shadows(
             axis, frame, {"bone": _cut_out(anatomy.bone), "lesion": shapes.parts.get("lesion")}, t
@@ -698,12 +777,37 @@ def skin_map(
     return Figure(
         uri=uri,
         title=translate("Skin map", language),
-        caption=translate(
-            "Brighter skin leaves more room between the best needle from there and its tightest "
-            "limit; white skin allows none. Circles mark the entries of the numbered needles; bone "
+        caption=_skin_caption(face, plan.options, language),
+    )
+
+
+def _skin_caption(face: Float, options: Sequence[Trajectory], language: Language) -> str:
+    """How to read the map: from where it is seen, what its colour is, whose entry is not on it."""
+    parts = [
+        _seen_from(face, language),
+        translate(
+            "Brighter skin leaves more room, beyond their limits, between the best needle from "
+            "there and the structures at risk (not to the bone's own walls), capped at 20 mm; "
+            "white skin allows no needle. Circles mark the entries of the numbered needles; bone "
             "(thin) and lesion (thick) shine through. Scale in mm from the centre of the bone.",
             language,
         ),
+    ]
+    away = [k for k, o in enumerate(options, start=1) if -o.path.direction @ face <= 0]
+    if away:
+        numbers = ", ".join(str(k) for k in away)
+        text = translate("Needle {numbers} enters from another side and is not shown.", language)
+        parts.append(fill(text, {"numbers": numbers}, language))
+    return (" " if language == "en" else "").join(parts)
+
+
+def _seen_from(face: Float, language: Language) -> str:
+    if abs(face @ POSTERIOR) > 0.5:
+        behind = bool(face @ POSTERIOR > 0)
+        return translate("Seen from behind." if behind else "Seen from the front.", language)
+    is_left = bool(face @ LEFT > 0)
+    return translate(
+        "Seen from the patient's left." if is_left else "Seen from the patient's right.", language
     )
 
 
@@ -726,7 +830,7 @@ def _draw_skin(figure: Any, axis: Any, flat: Float, room: Float, t: Words) -> No
     edges = [(low[a] - 0.5 + np.arange(raster.shape[a] + 1)) * _SKIN_MM for a in (0, 1)]
     shown = axis.pcolormesh(edges[0], edges[1], raster.T, cmap="cividis", vmin=0.0)
     bar = figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.02)
-    bar.set_label(t("room beyond the tightest limit, mm"), fontsize=7)
+    bar.set_label(t("room to structures at risk, mm"), fontsize=7)
     bar.ax.tick_params(labelsize=7)
     axis.set_aspect("equal")
 
@@ -822,40 +926,106 @@ def _labels(
     *,
     dark: bool = False,
     inset: float = 0.075,
+    keep: Keep | None = None,
 ) -> None:
     """Words in two columns near the edges, each joined to its place by a thin line.
 
-    ``inset`` is the part of the width kept free for the letters of orientation.
+    ``inset`` is the part of the width kept free for the letters of orientation; ``keep`` says what
+    the words must not cover.
+    """
+    left, right, bottom, top = extent
+    seen = [item for item in labels if left < item.at[0] < right and top < item.at[1] < bottom]
+    seen.sort(key=lambda item: item.at[1])
+    columns = (left + inset * (right - left), right - inset * (right - left))
+    if keep is None:
+        places = _two_columns(seen, extent)
+    else:
+        places = _free_places(seen, extent, columns, keep)
+    for item, (is_right, row) in zip(seen, places, strict=True):
+        axis.annotate(
+            item.text,
+            xy=item.at,
+            xytext=(columns[is_right], row),
+            ha="right" if is_right else "left",
+            va="center",
+            arrowprops={
+                "arrowstyle": "-",
+                "color": item.colour,
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 0,
+                "path_effects": _halo(1.4, dark=dark),
+            },
+            **_text(6.8, item.colour, dark=dark),
+        )
+
+
+def _two_columns(
+    labels: Sequence[Label], extent: tuple[float, float, float, float]
+) -> list[tuple[bool, float]]:
+    """Column (right or left) and row of each word: the nearer column, at its own height."""
+    left, right, bottom, top = extent
+    height = bottom - top
+    sides = [item.at[0] > (left + right) / 2 for item in labels]
+    rows = [0.0] * len(labels)
+    for side in (False, True):
+        mine = [k for k, is_right in enumerate(sides) if is_right == side]
+        wanted = [labels[k].at[1] for k in mine]
+        spread = _spread(wanted, 0.055 * height, top + 0.09 * height, bottom - 0.13 * height)
+        for k, row in zip(mine, spread, strict=True):
+            rows[k] = row
+    return list(zip(sides, rows, strict=True))
+
+
+def _free_places(
+    labels: Sequence[Label],
+    extent: tuple[float, float, float, float],
+    columns: tuple[float, float],
+    keep: Keep,
+) -> list[tuple[bool, float]]:
+    """Column and row of each word, near its thing but over nothing that must be seen.
+
+    Words are placed one after the other from the top, each where it costs least: a word over the
+    needle, the lesion or another word costs more than any distance, one over bone a little.
     """
     left, right, bottom, top = extent
     width, height = right - left, bottom - top
-    seen = [item for item in labels if left < item.at[0] < right and top < item.at[1] < bottom]
-    for is_right in (False, True):
-        half = [item for item in seen if (item.at[0] > (left + right) / 2) == is_right]
-        half.sort(key=lambda item: item.at[1])
-        rows = _spread(
-            [item.at[1] for item in half],
-            0.055 * height,
-            top + 0.09 * height,
-            bottom - 0.13 * height,
-        )
-        for item, row in zip(half, rows, strict=True):
-            axis.annotate(
-                item.text,
-                xy=item.at,
-                xytext=(right - inset * width if is_right else left + inset * width, row),
-                ha="right" if is_right else "left",
-                va="center",
-                arrowprops={
-                    "arrowstyle": "-",
-                    "color": item.colour,
-                    "linewidth": 0.6,
-                    "shrinkA": 1,
-                    "shrinkB": 0,
-                    "path_effects": _halo(1.4, dark=dark),
-                },
-                **_text(6.8, item.colour, dark=dark),
-            )
+    rows = np.linspace(top + 0.09 * height, bottom - 0.13 * height, _ROWS)
+    taken: list[tuple[bool, float, float]] = []
+    for item in labels:
+        long = _word_width(item.text) * width
+        best = (np.inf, False, float(rows[0]))
+        for is_right in (False, True):
+            near, far = columns[is_right], columns[is_right] + (-long if is_right else long)
+            x0, x1 = min(near, far), max(near, far)
+            for row in rows:
+                box = (x0, x1, row - 0.028 * height, row + 0.028 * height)
+                clash = sum(
+                    abs(row - r) < 0.052 * height
+                    and (side == is_right or wide + long > 0.8 * width)
+                    for side, r, wide in taken
+                )
+                cost = (
+                    np.hypot(item.at[0] - far, 1.5 * (item.at[1] - row)) / width
+                    + 20.0 * clash
+                    + 3.0 * (_within(keep.sacred, box) > 0)
+                    + 0.6 * min(_within(keep.clear, box), 5) / 5
+                )
+                best = min(best, (float(cost), is_right, float(row)))
+        taken.append((best[1], best[2], long))
+    return [(side, row) for side, row, _ in taken]
+
+
+def _word_width(text: str) -> float:
+    """About how much of a pane's width a word takes; a Chinese character counts twice."""
+    from unicodedata import east_asian_width
+
+    return 0.0155 * sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _within(points: Float, box: tuple[float, float, float, float]) -> int:
+    x, y = points[:, 0], points[:, 1]
+    return int(np.sum((x > box[0]) & (x < box[1]) & (y > box[2]) & (y < box[3])))
 
 
 def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -29,6 +29,7 @@ _ZOOM = 3  # picture pixels per sample
 _AROUND_MM = 16.0  # how much is shown around the bone
 _BLUR_MM = 0.7  # smoothing of a mask before it is lit
 _LIGHT = np.array([-0.76, -0.55, -0.35])  # towards the light: to the eye, up, to the left
+_FLAT = 0.5  # change of a smoothed mask over four samples below which a surface is a cut
 _END_ON = 0.05  # sine of the angle between needle and line of sight below which it is a disc
 
 
@@ -150,7 +151,7 @@ def _parts(anatomy: Anatomy, lesion: Mask) -> dict[str, Volume]:
     box = anatomy.bone.box(_AROUND_MM + 6) if not anatomy.bone.is_empty else anatomy.body.box()
     near: dict[str, NDArray[np.bool_]] = {}
     for key, mask in _shown(anatomy, lesion).items():
-        kind = key if key in ("bone", "lesion") else limits.kind(key)
+        kind = key if key in ("bone", "lesion") else figures.kind_shown(key)
         values = mask.on(anatomy.grid).crop(box).values
         near[kind] = near[kind] | values if kind in near else values
     grid = anatomy.grid.crop(box)
@@ -215,8 +216,10 @@ def _normals(values: Any, k: Any, hit: NDArray[np.bool_]) -> Float:
         behind[axis] = np.maximum(behind[axis] - 2, 0)
         slope = values[tuple(behind)].astype(np.float64) - values[tuple(ahead)]
         out[..., axis] = gaussian_filter(np.where(hit, slope, 0.0), 0.8)
-    length = np.linalg.norm(out, axis=-1, keepdims=True)
-    unit: Float = out / np.maximum(length, 1e-6)
+    # A cut surface has no slope and a back face looks away: both are lit as if they faced the eye.
+    out *= np.where(out[..., :1] > 0, -1.0, 1.0)
+    out[..., 0] -= 2 * np.maximum(_FLAT - np.linalg.norm(out, axis=-1), 0.0)
+    unit: Float = out / np.maximum(np.linalg.norm(out, axis=-1, keepdims=True), 1e-6)
     return unit
 
 
@@ -236,9 +239,9 @@ def _lit(normal: Float, look: Look) -> tuple[Float, Float]:
     facing = np.clip(-normal[..., 0], 0, 1)
     half = light + np.array([-1.0, 0, 0])
     shine = np.clip(normal @ (half / np.linalg.norm(half)), 0, 1) ** 40
-    value = 0.34 + 0.66 * np.clip(normal @ light, 0, 1)
+    value = 0.42 + 0.58 * np.clip(normal @ light, 0, 1)
     rim = (1 - facing) ** 3
-    colour = np.asarray(look.colour) * (value * (1 - 0.55 * rim))[..., None]
+    colour = np.asarray(look.colour) * (value * (1 - 0.4 * rim))[..., None]
     return colour + 0.14 * shine[..., None], look.opacity + (1 - look.opacity) * 0.75 * rim
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from trocar import NOTICE, __version__
 from trocar.errors import InputError
 from trocar.facts import limits, source
-from trocar.model.case import Gravity, Lesion, gravest_first
+from trocar.model.case import Finding, Gravity, Lesion, gravest_first
 from trocar.model.plan import Margin, NeedleSet, Plan, Refusal, Trajectory
 from trocar.model.result import Anatomy, Run, Scan, VertebraMeasures, View
 from trocar.model.space import Float
@@ -31,6 +31,10 @@ from trocar.report import viewer as interactive
 from trocar.report.figures import Figure
 from trocar.report.viewer import NeedleModel, Region
 from trocar.report.words import Language
+
+_FAR_MM = 100.0  # structures farther than this are named on one line, not tabled
+_SAID_FIRST = 4  # structures that were not identified, as named in the headline
+_LONG_BONES = ("femur", "humerus")  # of which Mirels' score speaks
 
 _GENTLE_NAMES = {"click_mm": "click in the lesion", "count": "needles asked for"}
 
@@ -75,6 +79,8 @@ class NeedlePage:
     facts: tuple[Row, ...]
     room: tuple[Row, ...]
     margins: tuple[MarginRow, ...]
+    far: str
+    no_views: str
     findings: tuple[Warned, ...]
     figures: tuple[Figure, ...]
     overview: Mapping[str, str]
@@ -95,6 +101,17 @@ class Speaker:
     def name(self, term: str) -> str:
         """A structure, wall, region or route in words."""
         return words.name(term, self.language)
+
+    def the(self, term: str) -> str:
+        """A structure as it stands in a sentence: "the aorta", "another bone"."""
+        spoken = self.name(term)
+        if self.language != "en" or spoken.startswith("another "):
+            return spoken
+        return f"the {spoken}"
+
+    def listed(self, terms: Sequence[str]) -> str:
+        """Structures one after the other."""
+        return (", " if self.language == "en" else "、").join(self.name(term) for term in terms)
 
     def mm(self, value: float, digits: int = 1) -> str:
         """Millimetres, or the word for unknown."""
@@ -169,7 +186,7 @@ def plan_sheet(
     t = Speaker(language)
     shapes = figures.outlines(anatomy, plan.lesion.mask)
     pages = tuple(
-        _needle_page(k, option, scan, anatomy, plan, views.get(k), shapes, t)
+        _needle_page(k, option, scan, anatomy, views, shapes, t)
         for k, option in enumerate(plan.options)
     )
     overview = [
@@ -177,7 +194,7 @@ def plan_sheet(
             anatomy,
             plan.lesion.mask,
             plan.options,
-            chosen=0 if plan.options else None,
+            chosen=_proposed(plan),
             language=language,
         )
     ]
@@ -200,6 +217,7 @@ def plan_sheet(
         lesion=lesion_rows(plan.lesion, t),
         defects=defect_rows(plan.lesion, t),
         distances=distance_rows(plan.lesion, anatomy, t),
+        far_from_lesion=far_line(plan.lesion, t),
         bone=bone_rows(scan, anatomy, t),
         pages=pages,
         sets=[set_row(s, plan.options, t) for s in plan.sets],
@@ -213,6 +231,12 @@ def plan_sheet(
         viewer_needles=[_needle_places(n) for n in embedded.needles] if embedded else [],
         wants_viewer=viewer,
     )
+
+
+def _proposed(plan: Plan) -> int | None:
+    """The needle drawn as the proposed one: the first that is not stopped, else the first."""
+    passing = [k for k, o in enumerate(plan.options) if o.verdict is not Gravity.STOP]
+    return next(iter([*passing, *range(len(plan.options))]), None)
 
 
 def _region(region: Region, t: Speaker) -> dict[str, Any]:
@@ -291,15 +315,6 @@ def verdict(plan: Plan, anatomy: Anatomy, all_warnings: Sequence[Warned], t: Spe
             gravity="stop", headline=_no_needle(plan, t), details=(*_why_none(plan, t), *unknown)
         )
     best = passing[0]
-    head = (
-        t("One needle path keeps every limit: {route}.", route=best.route)
-        if len(passing) == 1
-        else t(
-            "{count} needle paths keep every limit; best: {route}.",
-            count=len(passing),
-            route=best.route,
-        )
-    )
     detail = t(
         "{depth:.0f} mm from skin to tip, {gauge} gauge, needle of {length:.0f} mm.",
         depth=best.depth_mm,
@@ -309,11 +324,83 @@ def verdict(plan: Plan, anatomy: Anatomy, all_warnings: Sequence[Warned], t: Spe
     graves = [w.gravity for w in all_warnings if not w.about]
     first = (t("There is a reason to stop; read the warnings first."),) if "stop" in graves else ()
     careful = best.verdict is Gravity.CAUTION or bool(unknown) or "caution" in graves
+    stopped = _stopped(len(plan.options) - len(passing), t)
     return Verdict(
         gravity="stop" if first else "caution" if careful else "ok",
-        headline=head,
-        details=(*first, detail, _closest(best, t), *unknown),
+        headline=_headline(passing, anatomy, t),
+        details=(*first, detail, _closest(best, t), _risk(best, anatomy, t), *stopped, *unknown),
     )
+
+
+def _headline(passing: Sequence[Trajectory], anatomy: Anatomy, t: Speaker) -> str:
+    """How many needles pass; never without naming what could not be checked."""
+    route, count = passing[0].route, len(passing)
+    if not anatomy.missing:
+        if count == 1:
+            return t("One needle path keeps every limit: {route}.", route=route)
+        return t("{count} needle paths keep every limit; best: {route}.", count=count, route=route)
+    names = t.listed(anatomy.missing[:_SAID_FIRST])
+    names += " …" if len(anatomy.missing) > _SAID_FIRST else ""
+    if count == 1:
+        return t(
+            "One needle path keeps every limit that could be checked: {route}; not identified: "
+            "{names}.",
+            route=route,
+            names=names,
+        )
+    return t(
+        "{count} needle paths keep every limit that could be checked; best: {route}; not "
+        "identified: {names}.",
+        count=count,
+        route=route,
+        names=names,
+    )
+
+
+def _stopped(count: int, t: Speaker) -> tuple[str, ...]:
+    """The line on needles shown that may not be used, if there are any."""
+    if not count:
+        return ()
+    if count == 1:
+        return (t("One more path on this sheet breaks a limit or is stopped; do not use it."),)
+    return (
+        t(
+            "{count} more paths on this sheet break a limit or are stopped; do not use them.",
+            count=count,
+        ),
+    )
+
+
+def _risk(option: Trajectory, anatomy: Anatomy, t: Speaker) -> str:
+    """What may happen to a needle that is not placed exactly."""
+    if not math.isfinite(option.placement_error_mm):
+        return t("The chance of touching a structure is not known: placement error not stated.")
+    given = {
+        "error": option.placement_error_mm,
+        "contact": _percent_fine(option.contact_probability, t),
+        "breach": _percent_fine(option.breach_probability, t),
+    }
+    text = (
+        t(
+            "If the tip strays by {error:.1f} mm (SD, unguided): chance of touching a canal, "
+            "nerve, vessel or organ {contact}, of passing a limit or leaving the pedicle {breach}.",
+            **given,
+        )
+        if _has_pedicle(option)
+        else t(
+            "If the tip strays by {error:.1f} mm (SD, unguided): chance of touching a canal, "
+            "nerve, vessel or organ {contact}, of passing a limit {breach}.",
+            **given,
+        )
+    )
+    if anatomy.missing:
+        space = " " if t.language == "en" else ""
+        text += space + t("Structures that were not identified are not included.")
+    return text
+
+
+def _has_pedicle(option: Trajectory) -> bool:
+    return any(m.structure == "pedicle_cortex" for m in option.margins)
 
 
 def _no_needle(plan: Plan, t: Speaker) -> str:
@@ -331,38 +418,59 @@ def _why_none(plan: Plan, t: Speaker) -> tuple[str, ...]:
 def _unchecked(anatomy: Anatomy, t: Speaker) -> tuple[str, ...]:
     if not anatomy.missing:
         return ()
-    names = ", ".join(t.name(m) for m in anatomy.missing)
+    names = t.listed(anatomy.missing)
     return (t("Not found on this CT and therefore not checked: {names}.", names=names),)
 
 
 def _closest(option: Trajectory, t: Speaker) -> str:
-    worst = option.worst
+    worst = _worst(option)
     if worst is None:
         return t("No distance to any structure was measured.")
     return t(
-        "Tightest: {distance} to the {structure} (limit {limit}).",
+        "Least room beyond a limit: {room}, at {structure} (distance {distance}, limit {limit}).",
+        room=t.mm(worst.distance_mm - worst.required_mm),
         distance=t.mm(worst.distance_mm),
-        structure=t.name(worst.structure),
+        structure=t.the(worst.structure),
         limit=t.mm(worst.required_mm),
     )
+
+
+def _worst(option: Trajectory) -> Margin | None:
+    """The margin with least room beyond its limit; one that is not known is worse than any."""
+    return next(iter(_by_slack(option.margins)), None)
 
 
 def warnings(scan: Scan, anatomy: Anatomy, plan: Plan, t: Speaker) -> tuple[Warned, ...]:
     """Everything a person must be told, each once, the gravest first."""
     general = (*plan.findings, *scan.findings, *anatomy.findings, *plan.lesion.findings)
     about: dict[tuple[Gravity, str], list[int]] = {}
-    for finding in general:
-        about.setdefault((finding.gravity, words.say(finding, t.language)), [])
-    for number, option in enumerate(plan.options, start=1):
-        for finding in option.findings:
+    meant: dict[tuple[Gravity, str], Finding] = {}
+    for number, findings in enumerate((general, *(o.findings for o in plan.options))):
+        for finding in findings:
             key = (finding.gravity, words.say(finding, t.language))
-            if key not in about or about[key]:
+            meant.setdefault(key, finding)
+            if number == 0:
+                about.setdefault(key, [])
+            elif key not in about or about[key]:
                 about.setdefault(key, []).append(number)
-    order = sorted(about, key=lambda key: key[0].rank)
-    return tuple(
-        Warned(gravity=gravity.value, text=_sentence(text), about=_about(about[gravity, text], t))
-        for gravity, text in order
-    )
+    groups: dict[object, list[tuple[Gravity, str]]] = {}
+    for key, numbers in about.items():
+        groups.setdefault(_alike(meant[key]) if numbers else key, []).append(key)
+    told = [
+        Warned(
+            gravity=keys[0][0].value,
+            text=_sentence(words.say_together([meant[key] for key in keys], t.language)),
+            about=_about(sorted({n for key in keys for n in about[key]}), t),
+        )
+        for keys in groups.values()
+    ]
+    return tuple(sorted(told, key=lambda item: Gravity(item.gravity).rank))
+
+
+def _alike(finding: Finding) -> tuple[object, ...]:
+    """Equal for findings on different needles that differ in their numbers only."""
+    names = tuple((k, str(v)) for k, v in finding.values.items() if not isinstance(v, float))
+    return finding.gravity, finding.message, names
 
 
 def _sentence(text: str) -> str:
@@ -382,6 +490,11 @@ def _about(numbers: Sequence[int], t: Speaker) -> str:
 def lesion_rows(lesion: Lesion, t: Speaker) -> tuple[Row, ...]:
     """The lesion in numbers: how large, of what kind, how much of the bone it takes."""
     across = " × ".join(f"{d:.1f}" for d in lesion.diameters_mm)
+    mirels = Row(
+        what=t("Largest part of the bone's diameter"),
+        value=_percent(lesion.mirels_fraction, t),
+        remark=t("size as in Mirels' score"),
+    )
     return (
         Row(what=t("Volume"), value=t.number(lesion.volume_ml, "ml", 2)),
         Row(what=t("Diameters"), value=f"{across} mm"),
@@ -393,11 +506,7 @@ def lesion_rows(lesion: Lesion, t: Speaker) -> tuple[Row, ...]:
             else "",
         ),
         Row(what=t("Part of the bone's volume"), value=_percent(lesion.bone_fraction, t)),
-        Row(
-            what=t("Largest part of the bone's diameter"),
-            value=_percent(lesion.mirels_fraction, t),
-            remark=t("size as in Mirels' score"),
-        ),
+        *((mirels,) if lesion.site.kind in _LONG_BONES else ()),
         Row(what=t("Soft tissue outside the bone"), value=t.number(lesion.soft_tissue_ml, "ml", 2)),
         Row(what=t("Found by"), value=t(lesion.found_by) if lesion.found_by else t("unknown")),
     )
@@ -422,17 +531,25 @@ def distance_rows(lesion: Lesion, anatomy: Anatomy, t: Speaker) -> tuple[Row, ..
     rows = [
         Row(what=t.name(k), value=t("touches") if d <= 0 else t.mm(d), remark=_trust(k, anatomy, t))
         for k, d in near
+        if not d > _FAR_MM
     ]
     rows += [Row(what=t.name(m), value=t("not found")) for m in anatomy.missing]
     return tuple(rows)
+
+
+def far_line(lesion: Lesion, t: Speaker) -> str:
+    """The structures that are too far from the lesion to be tabled, in one line."""
+    near = sorted(lesion.distances_mm.items(), key=lambda item: item[1])
+    return _far([k for k, d in near if d > _FAR_MM], t)
 
 
 def _trust(structure: str, anatomy: Anatomy, t: Speaker) -> str:
     parts = []
     if structure in anatomy.sources:
         parts.append(t(anatomy.sources[structure]))
-    if structure in anatomy.confidence:
-        parts.append(t("confidence {value:.0%}", value=anatomy.confidence[structure]))
+    confidence = anatomy.confidence.get(structure, 1.0)
+    if confidence < 1.0:
+        parts.append(t("confidence {value:.0%}", value=confidence))
     return ", ".join(parts)
 
 
@@ -502,12 +619,14 @@ def _needle_page(
     option: Trajectory,
     scan: Scan,
     anatomy: Anatomy,
-    plan: Plan,
-    views: tuple[View, View, View] | None,
+    views: Mapping[int, tuple[View, View, View]],
     shapes: figures.Outlines,
     t: Speaker,
 ) -> NeedlePage:
-    drawn = [figures.radiographs(views, option, shapes, language=t.language)] if views else []
+    own_views = views.get(index)
+    drawn = []
+    if own_views:
+        drawn = [figures.radiographs(own_views, option, shapes, language=t.language)]
     drawn.append(figures.needle_slices(scan, anatomy, option, shapes, language=t.language))
     own = gravest_first(option.findings)
     return NeedlePage(
@@ -517,13 +636,38 @@ def _needle_page(
         reason=_sentence(words.retell(option.reason, t.language)) if option.reason else "",
         facts=needle_rows(option, anatomy, t),
         room=room_rows(option, scan, t),
-        margins=tuple(margin_row(m, t) for m in _by_slack(option.margins)),
+        margins=tuple(margin_row(m, t) for m in _by_slack(option.margins) if not _is_far(m)),
+        far=_far([m.structure for m in _by_slack(option.margins) if _is_far(m)], t),
+        no_views="" if own_views else _no_views(views, t),
         findings=tuple(
             Warned(gravity=f.gravity.value, text=_sentence(words.say(f, t.language))) for f in own
         ),
         figures=tuple(drawn),
         overview=overview_row(option, t),
     )
+
+
+def _no_views(views: Mapping[int, tuple[View, View, View]], t: Speaker) -> str:
+    if not views:
+        return ""
+    shown = sorted(k + 1 for k in views)
+    if shown == list(range(1, len(shown) + 1)) and len(shown) > 1:
+        return t(
+            "Fluoroscopic views are computed for the first {count} needles only.", count=len(shown)
+        )
+    numbers = ", ".join(str(n) for n in shown)
+    return t("Fluoroscopic views are computed for needle {numbers} only.", numbers=numbers)
+
+
+def _is_far(margin: Margin) -> bool:
+    return margin.distance_mm > _FAR_MM and margin.verdict == "ok"
+
+
+def _far(structures: Sequence[str], t: Speaker) -> str:
+    """The line that names what is too far away to be tabled, or nothing."""
+    if not structures:
+        return ""
+    return t("farther than {limit:.0f} mm: {names}", limit=_FAR_MM, names=t.listed(structures))
 
 
 def _grade(option: Trajectory) -> str:
@@ -557,7 +701,7 @@ def _limit(structure: str) -> source.Value:
 
 def overview_row(option: Trajectory, t: Speaker) -> dict[str, str]:
     """The numbers by which needles are compared."""
-    worst = option.worst
+    worst = _worst(option)
     return {
         "needle": f"{option.needle.gauge} G × {option.needle.length_mm:g} mm",
         "depth": t.mm(option.depth_mm),
@@ -566,7 +710,7 @@ def overview_row(option: Trajectory, t: Speaker) -> dict[str, str]:
         "c_arm": _brief_c_arm(option, t),
         "closest": t("none measured")
         if worst is None
-        else f"{t.mm(worst.distance_mm)} {t.name(worst.structure)}",
+        else f"{t.mm(worst.distance_mm - worst.required_mm)}, {t.name(worst.structure)}",
         "contact": _percent_fine(option.contact_probability, t),
     }
 
@@ -636,17 +780,27 @@ def needle_rows(option: Trajectory, anatomy: Anatomy, t: Speaker) -> tuple[Row, 
         ),
     ]
     if clearance is not None:
-        rows.append(Row(what=t("Clearance to the corridor's cortex"), value=t.mm(clearance)))
+        clear = (
+            t("Clearance to the pedicle wall")
+            if _has_pedicle(option)
+            else t("Clearance to the corridor's cortex")
+        )
+        rows.append(Row(what=clear, value=t.mm(clearance)))
+    touching = _chance_remark(option, option.contact_interval, t)
+    if anatomy.missing:
+        touching += "; " + t("not identified structures not included")
     rows.append(
         Row(
             what=t("Chance of touching a canal, nerve, vessel or organ"),
             value=_percent_fine(option.contact_probability, t),
-            remark=_chance_remark(option, option.contact_interval, t),
+            remark=touching,
         )
     )
     rows.append(
         Row(
-            what=t("Chance of passing a limit or leaving the pedicle"),
+            what=t("Chance of passing a limit or leaving the pedicle")
+            if _has_pedicle(option)
+            else t("Chance of passing a limit"),
             value=_percent_fine(option.breach_probability, t),
             remark=_chance_remark(option, option.breach_interval, t),
         )
@@ -665,8 +819,12 @@ def _chance_remark(option: Trajectory, interval: tuple[float, float], t: Speaker
 
 
 def landmark(option: Trajectory, anatomy: Anatomy, t: Speaker) -> str:
-    """Where the skin is punctured, from the middle of the treated bone."""
-    left, _, up = (float(v) for v in anatomy.axes.local(option.entry_mm))
+    """Where the skin is punctured, from the middle of the treated bone.
+
+    Along the patient's axes (LPS), as a ruler on the skin and the skin map measure; the bone's own
+    axes may be tilted against them.
+    """
+    left, _, up = (float(v) for v in option.entry_mm - anatomy.axes.origin_mm)
     is_midline = anatomy.site.kind in ("vertebra", "sacrum")
     if is_midline:
         side = (

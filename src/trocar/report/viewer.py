@@ -20,6 +20,7 @@ from trocar.facts import limits
 from trocar.model.plan import Plan, Trajectory
 from trocar.model.result import Anatomy, Scan
 from trocar.model.space import Float, Grid, Mask, Slices, Volume
+from trocar.report.figures import kind_shown
 
 _VOXELS = 4_000_000  # as many as keep the page below some ten megabytes
 _HU_STEP = 4  # HU are rounded to this for the viewer: below the noise of any CT, and packs well
@@ -163,8 +164,7 @@ def label_map(
         if not here.any():
             continue
         values[here] = number
-        kind = "lesion" if key == "lesion" else limits.kind(key)
-        colour = _COLOURS.get(kind, _UNKNOWN_COLOUR)
+        colour = _COLOURS.get(kind_shown(key), _UNKNOWN_COLOUR)
         regions.append(Region(number=number, structure=key, colour=colour))
     return values, tuple(regions)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -69,7 +69,29 @@ def say(finding: Finding, language: Language) -> str:
     >>> say(Finding(gravity=Gravity.NOTE, message="{what} is near", values=values), "en")
     'left iliac vein is near'
     """
-    return fill(translate(finding.message, language), finding.values, language)
+    text = fill(translate(finding.message, language), finding.values, language)
+    return text.replace(" mm2", " mm²")
+
+
+def say_together(findings: Sequence[Finding], language: Language) -> str:
+    """Findings of one message as one sentence, the numbers that differ one after the other.
+
+    >>> from trocar.model.case import Gravity
+    >>> say_together([Finding(gravity=Gravity.NOTE, message="tilted {a:.0f} degrees",
+    ...     values={"a": a}) for a in (39.2, 42.0)], "en")
+    'tilted 39, 42 degrees'
+    """
+    if len(findings) == 1:
+        return say(findings[0], language)
+    template = translate(findings[0].message, language)
+    pieces = []
+    for before, field, spec, conversion in Formatter().parse(template):
+        pieces.append(before)
+        if field is not None:
+            place = "{" + field + (f"!{conversion}" if conversion else "") + f":{spec or ''}" + "}"
+            each = dict.fromkeys(fill(place, f.values, language) for f in findings)
+            pieces.append(_joint(language).join(each))
+    return "".join(pieces).replace(" mm2", " mm²")
 
 
 def fill(template: str, values: Mapping[str, Any], language: Language) -> str:
@@ -110,7 +132,7 @@ def english(term: str) -> str:
     ('left iliac vein', 'left rib 12', 'L2 vertebra')
     """
     if not (_IDENTIFIER.match(term) or _SIDE_LAST.match(term)):
-        return term
+        return _PLAIN.get(term, term)
     parts = re.split("[_ ]", term)
     if parts[0] == "vertebrae" and len(parts) == 2:
         return f"{parts[1]} vertebra"
@@ -120,7 +142,22 @@ def english(term: str) -> str:
     return " ".join([*side, rest])
 
 
-_PLAIN = {"iliac vena": "iliac vein", "autochthon": "muscle of the back", "hip": "hip bone"}
+_PLAIN = {
+    "iliac vena": "iliac vein",
+    "autochthon": "muscle of the back",
+    "hip": "hip bone",
+    "other bone": "another bone",
+    "far wall": "bone wall beyond the tip",
+    "pedicle cortex": "pedicle wall",
+    "ends too near the far wall": "ends too near the bone wall beyond the tip",
+    "ends too near far wall": "ends too near the bone wall beyond the tip",
+}
+# The same words in sentences that arrive whole.
+_REWORDED = {
+    "iliac vena ": "iliac vein ",
+    "the other bone": "another bone",
+    "the far wall of the bone": "the bone wall beyond the tip",
+}
 
 
 def name(term: str, language: Language) -> str:
@@ -164,6 +201,8 @@ def retell(text: str, language: Language) -> str:
     >>> retell("32 mm outside the bone, 20 mm in it; 10 G is the thickest in stock.", "zh-Hant")
     '骨外 32 mm，骨內 20 mm；10 G 為現有最粗'
     """
+    for old, new in _REWORDED.items():
+        text = text.replace(old, new)
     if language == "en" or not text:
         return text
     whole = text.rstrip(".")
