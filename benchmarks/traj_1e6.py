@@ -52,7 +52,7 @@ def scene(seed: int = 1) -> Scene:
     """Skin at the back (row 230), bone ball in the middle, tubes between and around."""
     rng = np.random.default_rng(seed)
     middle = np.array([128.0, 96.0, 128.0])
-    tubes = []
+    tubes: list[Tube] = []
     while len(tubes) < 12:
         d = rng.normal(size=3)
         tube = Tube(
@@ -254,7 +254,7 @@ def hit_problem() -> harness.Problem:
     bound = rays.byte_bound(bare.slack)
     name = "trimesh + Embree first hit, same segments"
 
-    def ours_hit() -> NDArray[np.bool_]:
+    def ours_hit() -> Any:
         return verdicts(bare, bound, 0.0).ravel() == rays.TOO_CLOSE
 
     def gate(result: Any, peers: Mapping[str, Any]) -> tuple[bool, str]:

@@ -26,8 +26,7 @@ these images are real; nothing of them is in this repository.
 
 # Points inside cancellous bone, found by eye (LPS mm of the files).
 INSIDE_MM = {
-    "07_hemipelvis_sts007 acetabulum right": (-64.4, 9.8, -677.7),
-    "07_hemipelvis_sts007 ilium right": (-58.6, 80.1, -618.8),
+    "07_hemipelvis_sts007 ilium right": (-66.0, 80.0, -616.0),
     "08_hip_sts044 femur right": (-114.3, 10.7, -765.2),
     "08_hip_sts044 acetabulum right": (-63.5, 15.6, -706.3),
 }

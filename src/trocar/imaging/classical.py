@@ -179,11 +179,11 @@ def _canal_holes(patch: _Patch, click: Float, guide_mm: Float | None = None) -> 
     for part in (1.5, 1.0, 0.75, 0.5):
         level = part * tissue.value("hu_bone").mean
         for k in range(patch.grid.shape[0]):
-            holes = [] if k in found else _holes_of_size(patch.hu[k] > level)
+            cut = [] if k in found else _holes_of_size(patch.hu[k] > level)
             if way is not None:
-                holes = [h for h in holes if np.hypot(*(np.array(h[:2]) - way[k])) < _OFF_WAY_MM]
-            if holes:
-                found[k] = [np.array([k, *h]) for h in holes]
+                cut = [h for h in cut if np.hypot(*(np.array(h[:2]) - way[k])) < _OFF_WAY_MM]
+            if cut:
+                found[k] = [np.array([k, *h]) for h in cut]
     holes = _in_line(found, np.array(at, dtype=float))
     return holes if way is None else _with_breached(patch, holes, way, at[0])
 
