@@ -12,6 +12,7 @@ from scipy import ndimage
 from trocar import phantom
 from trocar.errors import InputError
 from trocar.facts import anatomy as shape_facts
+from trocar.facts import tissue
 from trocar.imaging.bone import read_anatomy
 from trocar.imaging.shapes import near
 from trocar.io import volumes
@@ -355,3 +356,23 @@ def test_one_click_in_femur_and_ilium_without_labels(
     assert any("one click" in str(f) for f in a.findings)
     assert "sciatic_nerve_right" in a.missing
     assert not np.any(a.bone.values & a.structures["other_bone"].values)
+
+
+def test_the_density_is_read_from_the_patients_own_tissues_and_says_so() -> None:
+    calibration = anatomy_of("vertebra_l3").calibration
+    assert calibration is not None
+    assert calibration.method == "internal"
+    assert "fat" in calibration.note
+    # The phantom's tissues have textbook HU, so the slope must be near the textbook slope.
+    slope = tissue.value("density_slope_uncalibrated")
+    assert slope.low is not None
+    assert slope.high is not None
+    assert slope.low < calibration.slope < slope.high
+
+
+def test_a_mask_that_is_not_in_bone_is_called_a_mask() -> None:
+    p = patient("vertebra_l3")
+    values = np.zeros(p.ct.grid.shape, dtype=bool)
+    values[40:44, -20:-16, 4:8] = True
+    with pytest.raises(InputError, match="middle of the lesion mask"):
+        read_anatomy(p.ct, p.site, lesion=Mask(grid=p.ct.grid, values=values))

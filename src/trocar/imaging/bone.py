@@ -13,6 +13,7 @@ from trocar.errors import InputError
 from trocar.facts import anatomy as shape_facts
 from trocar.facts import limits, tissue
 from trocar.imaging import canal, classical, foreign, lungs, pelvis, shapes, skin
+from trocar.imaging.calibration import calibrate
 from trocar.imaging.vertebra import (
     Vertebra,
     body_mask,
@@ -77,7 +78,7 @@ def read_anatomy(
     findings: list[Finding] = []
     if labels is None:
         tell("bones from one click", 0.1)
-        labels, seen = classical.outline_bones(ct, site, _seed(click_mm, lesion), coarse)
+        labels, seen = _outlined(ct, site, click_mm, lesion, coarse)
         source = "classical engine"
         findings += seen
     labels = _canonical(labels)
@@ -110,6 +111,15 @@ def read_anatomy(
     structures = {n: m for n, m in (structures | by_density).items() if not m.is_empty}
     missing = _missing(site, structures, body, local)
     findings += _missing_findings(missing, str(site)) + _doubtful(parts.confidence)
+    calibration = calibrate(view, kvp=kvp, body=body)
+    if calibration.method == "none":
+        findings.append(
+            Finding(
+                gravity=Gravity.NOTE,
+                message="The density of this CT is not calibrated: neither rods nor air, fat and "
+                "muscle were found to read it by.",
+            )
+        )
     tell("read", 1.0)
     return Anatomy(
         site=site,
@@ -124,8 +134,24 @@ def read_anatomy(
         | dict.fromkeys(by_density, "read by density"),
         confidence=parts.confidence,
         vertebra=parts.vertebra,
+        calibration=calibration,
         findings=tuple(findings),
     )
+
+
+def _outlined(
+    ct: Volume, site: Site, click_mm: Float | None, lesion: Mask | None, body: Mask
+) -> tuple[Labels, tuple[Finding, ...]]:
+    """The bone around the click, or around the middle of the lesion mask, saying which it was."""
+    try:
+        return classical.outline_bones(ct, site, _seed(click_mm, lesion), body)
+    except InputError as error:
+        if click_mm is not None:
+            raise
+        raise InputError(
+            f"without labels the bone is sought from the middle of the lesion mask, and there: "
+            f"{error}"
+        ) from error
 
 
 def _seed(click_mm: Float | None, lesion: Mask | None) -> Float:

@@ -258,7 +258,7 @@ def _screen_entries(
                 if room < 0.0:
                     status[e, k] = TOO_CLOSE
                     blame[e, k] = _voxel(offender, z, y, x)
-                elif t < 0.0:
+                elif t < length:
                     walk[4, k] = min(t + max(room, 0.5), length)
                     active[n] = k
                     n += 1
