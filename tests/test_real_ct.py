@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from trocar import pathway
+from trocar.facts import limits
 from trocar.io.volumes import read_labels, read_mask, read_scan
 from trocar.model.case import Site
 from trocar.model.plan import Trajectory
@@ -179,3 +180,45 @@ def test_the_published_tumour_masks_come_out_of_the_contours(data: Path) -> None
         published = read_mask(data / name / "gtv_mask.nii.gz", like=scan.volume.grid)
         assert np.array_equal(mask.values, published.values)
         assert mask.volume_ml == pytest.approx(ml, abs=0.01)
+
+
+def assert_metal_is_said_and_avoided(planned: pathway.Planned) -> None:
+    metal = planned.anatomy.structures["metal"]
+    assert not (metal.values & planned.anatomy.bone.values).any()
+    assert any("metal" in str(f).lower() for f in planned.plan.findings)
+    assert planned.plan.options
+    for option in planned.plan.options:
+        gap = slow_distance_mm(metal, option.entry_mm, option.target_mm, option.needle.radius_mm)
+        assert gap >= float(limits.margin("metal"))
+
+
+def test_the_nail_of_set_01_is_reported_and_not_planned_through(data: Path) -> None:
+    folder = data / "01_lumbar_pelvis_totalseg"
+    scan = read_scan(folder / "ct.nii.gz")
+    labels = read_labels(
+        folder / "labels_total.nii.gz", names=folder / "labels_total.csv", like=scan.volume.grid
+    )
+    bone = labels.mask("femur_left").points_mm()
+    inside = bone[bone[:, 1] < np.percentile(bone[:, 1], 35)].mean(axis=0)
+    nearest = bone[np.argmin(np.linalg.norm(bone - inside, axis=1))]
+    planned = pathway.plan_lesion(
+        scan,
+        Site.parse("femur left"),
+        labels=labels,
+        lesion_mask=ball(scan.volume.grid, nearest, 8.0),
+    )
+    assert_metal_is_said_and_avoided(planned)
+
+
+def test_the_metal_of_set_14_is_reported_and_not_planned_through(data: Path) -> None:
+    scan = read_scan(data / "14_thoracic_metal_contrast_totalseg" / "ct.nii.gz")
+    inside = np.array([-7.2, -113.2, 675.2])  # in a thoracic body, found by eye
+    planned = pathway.plan_lesion(
+        scan,
+        Site.parse("T9"),
+        click_mm=inside,
+        lesion_mask=ball(scan.volume.grid, inside, 6.0),
+    )
+    assert_metal_is_said_and_avoided(planned)
+    assert {"lung_left", "lung_right"} & set(planned.anatomy.structures)  # by density, unlabelled
+    assert "aorta" in planned.anatomy.missing
