@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from trocar.errors import InputError
 from trocar.io.formats import read_volume, write_labels, write_mask, write_volume
+from trocar.io.square import square_grid
 from trocar.io.volumes import inspect, read_labels, read_mask, read_scan
 from trocar.model.space import Grid, Labels, Mask, Volume
 
@@ -223,3 +224,11 @@ def test_an_interrupted_write_leaves_the_old_file(
 def test_unknown_endings_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no known ending"):
         write_volume(tmp_path / "v.jpg", ct(oblique()))
+
+
+def test_a_lattice_sheared_beyond_belief_is_refused() -> None:
+    affine = np.eye(4)
+    affine[:3, 0] = [1.0, 4000.0, 0.0]
+    grid = Grid(shape=(8, 4, 4), affine=affine)
+    with pytest.raises(InputError, match="so far from square"):
+        square_grid(grid)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from trocar.errors import InputError
 from trocar.facts import tissue
 from trocar.kernels import field as field_kernels
 from trocar.model.space import Float, Grid, Volume
 
+_MOST_GROWTH = 16  # a gantry tilted by 30 degrees needs less than 3 times the voxels
 _RIGHT_ANGLE = 1e-3  # the cosine below which two directions count as perpendicular, as in Grid
 
 
@@ -43,7 +45,13 @@ def _cover(grid: Grid, affine: Float) -> Grid:
     index = (grid.to_world(corners) - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
     low = np.floor(index.min(axis=0) + 1e-6)  # a corner on a lattice point adds no voxel
     high = np.ceil(index.max(axis=0) - 1e-6)
-    shape = (high - low).astype(int) + 1
+    counts = high - low + 1
+    if not np.all(np.isfinite(counts)) or np.prod(counts) > _MOST_GROWTH * np.prod(grid.shape):
+        raise InputError(
+            f"the voxels are so far from square ({grid.describe()}) that a square grid would need "
+            f"more than {_MOST_GROWTH} times as many; check the orientation stored in the file"
+        )
+    shape = counts.astype(int)
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ low
     return Grid(shape=(int(shape[0]), int(shape[1]), int(shape[2])), affine=moved, frame=grid.frame)
