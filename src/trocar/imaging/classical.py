@@ -400,6 +400,7 @@ def _without_holes(bone: shapes.Bool, back: Float, wall: float) -> shapes.Bool:
     Thin cortex round a lytic lesion would not outlast an opening; the filled body does.
     """
     ringed = ndimage.binary_closing(bone, np.ones((1, 3, 3)), iterations=2) | bone
+    disc = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), 2)
     rear = (back > wall - 1.5) & (back <= wall)
     out = np.zeros_like(bone)
     for k, cut in enumerate(ringed):
@@ -407,7 +408,9 @@ def _without_holes(bone: shapes.Bool, back: Float, wall: float) -> shapes.Bool:
         closed = cut.copy()
         if ends.size:
             closed[:, ends[0] : ends[-1] + 1] |= rear[k, :, ends[0] : ends[-1] + 1]
-        out[k] = bone[k] | (ndimage.binary_fill_holes(closed) & ~(rear[k] & ~cut))
+        # Only what is ringed in is taken, not the gaps closed outside: a vessel lies 2 mm away.
+        inner = ndimage.binary_opening(ndimage.binary_fill_holes(closed) & ~closed)
+        out[k] = bone[k] | (ndimage.binary_dilation(inner, disc) & closed) | inner
     return out
 
 
@@ -514,11 +517,7 @@ def _hip_or_femur(patch: _Patch, site: Site, click: Float) -> shapes.Bool:
     _require_bone(bone, patch, click)
     sign = 1.0 if site.side == "left" else -1.0
     place = patch.grid.to_world(np.moveaxis(np.indices(patch.grid.shape), 0, -1))
-    # A head lies lateral of the click or a little medial of it; the sacrum, also round, does not.
-    allowed = (place[..., 0] - click[0]) * sign > -anatomy.value("head_medial_of_click").mean
-    ball = pelvis.find_ball_in_image(
-        patch.hu, patch.grid, 0.7 * tissue.value("hu_bone").mean, allowed
-    )
+    ball = _head(patch, site, click, place)
     if ball is None:
         return (
             _piece(patch, click) if site.kind == "femur" else _hip_alone(patch, bone, click, sign)
@@ -544,6 +543,34 @@ def _hip_or_femur(patch: _Patch, site: Site, click: Float) -> shapes.Bool:
     femoral = (out == 2) & ((distance > R) | inside) | (bone & inside)
     chosen = femoral if site.kind == "femur" else (out == 1) & ~femoral
     return shapes.filled(_piece_at(ndimage.binary_opening(chosen), patch, click))
+
+
+def _head(patch: _Patch, site: Site, click: Float, place: Float) -> pelvis.Ball | None:
+    """The femoral head, where it may lie by the click.
+
+    Lateral of the click or a little medial of it, below a click in the ilium and near to one in
+    the acetabulum: the sacrum and the lumbar spine, also round, do not. The image is mirrored at
+    its front and rear edges, which completes a head that they cut through near its middle.
+    """
+    away = place - click
+    sign = 1.0 if site.side == "left" else -1.0
+    allowed = away[..., 0] * sign > -anatomy.value("head_medial_of_click").mean
+    if site.kind == "ilium":
+        allowed &= away[..., 2] < 0
+    if site.kind == "acetabulum":
+        reach = anatomy.value("head_from_socket_click").mean
+        allowed &= np.linalg.norm(away, axis=-1) < reach
+    size = anatomy.value("femoral_head_radius")
+    n = int(np.ceil(((size.high or size.mean) + 5.0) / patch.grid.spacing_mm[1]))
+    n = min(n, patch.grid.shape[1] - 1)
+    pad = ((0, 0), (n, n), (0, 0))
+    hu = np.pad(patch.hu, pad, mode="symmetric")
+    affine = patch.grid.affine.copy()
+    affine[:3, 3] -= n * affine[:3, 1]
+    a, b, c = patch.grid.shape
+    wide = replace(patch.grid, shape=(a, b + 2 * n, c), affine=affine)
+    threshold = 0.7 * tissue.value("hu_bone").mean
+    return pelvis.find_ball_in_image(hu, wide, threshold, np.pad(allowed, pad))
 
 
 def _hip_alone(patch: _Patch, bone: shapes.Bool, click: Float, sign: float) -> shapes.Bool:
