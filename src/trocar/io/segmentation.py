@@ -259,6 +259,9 @@ def _fill(polygon: Float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return out
 
 
+_SHORT_STRING = 16  # characters of DICOM's SH
+
+
 # --- writing ------------------------------------------------------------------------------------
 
 
@@ -290,6 +293,8 @@ def write_seg(path: Path, labels: Labels, source: Sequence[str], lesion: str = "
                 omit_empty_frames=True,
                 **_identity(),
             )
+            # Some scanners write more than a short string may hold; the object must be valid.
+            seg.StudyID = str(getattr(seg, "StudyID", None) or "")[:_SHORT_STRING]
             seg.save_as(path)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
