@@ -24,8 +24,6 @@ _CANAL_CUTS = 6  # a hole seen in so many cuts at one place is the canal
 _OFF_WAY_MM = 6.0  # a hole further from the canal's way is marrow or a lesion
 _RING_NEAR_CUTS = 15  # cuts above and below the click in which a breached ring is looked for
 _RING_STANDS = 0.9  # part of the rear two thirds of a ring that must be bone for it to count
-_PAST_DISC_MM = 8.0  # in front of the canal no joint of the vertebra reaches so far past a disc
-_REAR_DEPTH_MM = 8.0  # side walls reaching this near to the rear wall are joined across it
 _UPRIGHT = np.eye(3)[:, ::-1]
 _TREATED, _OTHER = 1, 2
 
@@ -376,14 +374,14 @@ def _body(patch: _Patch, place: Float, slab: shapes.Bool, wall: float) -> shapes
     half = anatomy.value("body_half_depth").mean
     bone = patch.bone & slab & (back <= wall)
     bone &= (back > -1.7 * half) & (np.abs(place[..., 2]) < 2.2 * half)
-    core = ndimage.binary_opening(_without_holes(bone, back, wall), iterations=2)
+    core = ndimage.binary_opening(bone, iterations=2)
     pieces, _ = ndimage.label(core)
     radius = anatomy.value("disc_probe_radius").mean
     middle = np.hypot(place[..., 1], place[..., 2]) <= 1.5 * radius
     sizes = np.bincount(pieces[middle & core].ravel(), minlength=int(pieces.max()) + 1)
     sizes[0] = 0
     shell = (sizes >= 0.2 * max(1, sizes.max()))[pieces]
-    shell = shapes.near(Mask(grid=patch.grid, values=shell), 2.5).values & (bone | core)
+    shell = shapes.near(Mask(grid=patch.grid, values=shell), 2.5).values & bone
     whole = np.stack([_hull(cut) for cut in shell]) & (back <= wall) & slab
     # Each column ends at its uppermost and lowest bone: the disc's halves are not body.
     below = np.maximum.accumulate(bone, axis=0)
@@ -392,26 +390,6 @@ def _body(patch: _Patch, place: Float, slab: shapes.Bool, wall: float) -> shapes
     # Columns that met no end plate (Schmorl's nodes, lysis) follow those around them.
     closing = anatomy.value("closing_radius_body").mean
     return shapes.closed(Mask(grid=patch.grid, values=body), closing).values & whole
-
-
-def _without_holes(bone: shapes.Bool, back: Float, wall: float) -> shapes.Bool:
-    """The body's bone with what it rings in filled, the rear wall drawn in where it is breached.
-
-    Thin cortex round a lytic lesion would not outlast an opening; the filled body does.
-    """
-    ringed = ndimage.binary_closing(bone, np.ones((1, 3, 3)), iterations=2) | bone
-    disc = ndimage.iterate_structure(ndimage.generate_binary_structure(2, 1), 2)
-    rear = (back > wall - 1.5) & (back <= wall)
-    out = np.zeros_like(bone)
-    for k, cut in enumerate(ringed):
-        ends = np.flatnonzero((cut & (back[k] > wall - _REAR_DEPTH_MM)).any(axis=0))
-        closed = cut.copy()
-        if ends.size:
-            closed[:, ends[0] : ends[-1] + 1] |= rear[k, :, ends[0] : ends[-1] + 1]
-        # Only what is ringed in is taken, not the gaps closed outside: a vessel lies 2 mm away.
-        inner = ndimage.binary_opening(ndimage.binary_fill_holes(closed) & ~closed)
-        out[k] = bone[k] | (ndimage.binary_dilation(inner, disc) & closed) | inner
-    return out
 
 
 def _hull(cut: shapes.Bool) -> shapes.Bool:
@@ -451,10 +429,6 @@ def _markers(
         k = int(np.median(run[:, 0])) - 1
         row, column = np.median(run[:, 1:3], axis=0)
         around = np.hypot(rows - row, columns - column) < anatomy.value("canal_reach").mean
-        # Pedicles beside the front half of the canal above or below the discs are neighbours'.
-        front = around & (rows < row)
-        beyond = patch.bone & ((upper > _PAST_DISC_MM) | (lower < -_PAST_DISC_MM))
-        markers[beyond & front] = _OTHER
         own = abs(k + 1 - ring) <= 6
         for cut in range(max(0, k - 2), min(patch.grid.shape[0], k + 3)):
             part = around & patch.bone[cut] & (rows < row + 15)
@@ -517,7 +491,11 @@ def _hip_or_femur(patch: _Patch, site: Site, click: Float) -> shapes.Bool:
     _require_bone(bone, patch, click)
     sign = 1.0 if site.side == "left" else -1.0
     place = patch.grid.to_world(np.moveaxis(np.indices(patch.grid.shape), 0, -1))
-    ball = _head(patch, site, click, place)
+    # A head lies lateral of the click or a little medial of it; the sacrum, also round, does not.
+    allowed = (place[..., 0] - click[0]) * sign > -anatomy.value("head_medial_of_click").mean
+    ball = pelvis.find_ball_in_image(
+        patch.hu, patch.grid, 0.7 * tissue.value("hu_bone").mean, allowed
+    )
     if ball is None:
         return (
             _piece(patch, click) if site.kind == "femur" else _hip_alone(patch, bone, click, sign)
@@ -543,34 +521,6 @@ def _hip_or_femur(patch: _Patch, site: Site, click: Float) -> shapes.Bool:
     femoral = (out == 2) & ((distance > R) | inside) | (bone & inside)
     chosen = femoral if site.kind == "femur" else (out == 1) & ~femoral
     return shapes.filled(_piece_at(ndimage.binary_opening(chosen), patch, click))
-
-
-def _head(patch: _Patch, site: Site, click: Float, place: Float) -> pelvis.Ball | None:
-    """The femoral head, where it may lie by the click.
-
-    Lateral of the click or a little medial of it, below a click in the ilium and near to one in
-    the acetabulum: the sacrum and the lumbar spine, also round, do not. The image is mirrored at
-    its front and rear edges, which completes a head that they cut through near its middle.
-    """
-    away = place - click
-    sign = 1.0 if site.side == "left" else -1.0
-    allowed = away[..., 0] * sign > -anatomy.value("head_medial_of_click").mean
-    if site.kind == "ilium":
-        allowed &= away[..., 2] < 0
-    if site.kind == "acetabulum":
-        reach = anatomy.value("head_from_socket_click").mean
-        allowed &= np.linalg.norm(away, axis=-1) < reach
-    size = anatomy.value("femoral_head_radius")
-    n = int(np.ceil(((size.high or size.mean) + 5.0) / patch.grid.spacing_mm[1]))
-    n = min(n, patch.grid.shape[1] - 1)
-    pad = ((0, 0), (n, n), (0, 0))
-    hu = np.pad(patch.hu, pad, mode="symmetric")
-    affine = patch.grid.affine.copy()
-    affine[:3, 3] -= n * affine[:3, 1]
-    a, b, c = patch.grid.shape
-    wide = replace(patch.grid, shape=(a, b + 2 * n, c), affine=affine)
-    threshold = 0.7 * tissue.value("hu_bone").mean
-    return pelvis.find_ball_in_image(hu, wide, threshold, np.pad(allowed, pad))
 
 
 def _hip_alone(patch: _Patch, bone: shapes.Bool, click: Float, sign: float) -> shapes.Bool:
