@@ -16,6 +16,7 @@ from trocar.model.plan import GantryAngles, Margin
 from trocar.model.space import Mask
 from trocar.report import sheet as report
 from trocar.report import viewer, words
+from trocar.report.page import Speaker
 
 
 class Text(HTMLParser):
@@ -195,7 +196,7 @@ def test_the_entry_is_told_along_the_patients_axes(sheet, tilt_deg: float) -> No
     anatomy = replace(sheet.anatomy, axes=axes)
     option = sheet.plan.options[0]
     away = option.entry_mm - axes.origin_mm
-    told = report.landmark(option, anatomy, report.Speaker("en"))
+    told = report.landmark(option, anatomy, Speaker("en"))
     assert told == (
         f"{away[0]:.0f} mm to the patient's left of the midline, "
         f"{away[2]:.0f} mm towards the head from the bone's centre"
@@ -204,7 +205,7 @@ def test_the_entry_is_told_along_the_patients_axes(sheet, tilt_deg: float) -> No
 
 
 def test_mirels_is_for_long_bones(sheet) -> None:
-    t = report.Speaker("en")
+    t = Speaker("en")
     long = replace(sheet.plan.lesion, site=Site.parse("femur left"))
     assert "54 %" in [row.value for row in report.lesion_rows(long, t)]
     assert "54 %" not in [row.value for row in report.lesion_rows(sheet.plan.lesion, t)]

@@ -8,18 +8,15 @@ network; every picture is inside it; it prints to A4.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trocar import NOTICE, __version__
-from trocar.errors import InputError
 from trocar.facts import limits, source
 from trocar.model.case import Finding, Gravity, Lesion, gravest_first
 from trocar.model.plan import Margin, NeedleSet, Plan, Refusal, Trajectory
@@ -29,6 +26,7 @@ from trocar.planning.trajectory import SkinMap
 from trocar.report import figures, scene, words
 from trocar.report import viewer as interactive
 from trocar.report.figures import Figure
+from trocar.report.page import Speaker, render, spoken_language, write_whole
 from trocar.report.viewer import NeedleModel, Region
 from trocar.report.words import Language
 
@@ -86,45 +84,6 @@ class NeedlePage:
     overview: Mapping[str, str]
 
 
-class Speaker:
-    """Says a template in one language: ``t("{depth:.0f} mm deep", depth=92.4)``."""
-
-    def __init__(self, language: Language) -> None:
-        words.catalogue(language)
-        self.language = language
-
-    def __call__(self, text: str, **values: Any) -> str:
-        """The template in the language with its places filled."""
-        spoken = words.translate(text, self.language)
-        return words.fill(spoken, values, self.language) if values else spoken
-
-    def name(self, term: str) -> str:
-        """A structure, wall, region or route in words."""
-        return words.name(term, self.language)
-
-    def the(self, term: str) -> str:
-        """A structure as it stands in a sentence: "the aorta", "another bone"."""
-        spoken = self.name(term)
-        if self.language != "en" or spoken.startswith("another "):
-            return spoken
-        return f"the {spoken}"
-
-    def listed(self, terms: Sequence[str]) -> str:
-        """Structures one after the other."""
-        return (", " if self.language == "en" else "、").join(self.name(term) for term in terms)
-
-    def mm(self, value: float, digits: int = 1) -> str:
-        """Millimetres, or the word for unknown."""
-        return self.number(value, "mm", digits)
-
-    def number(self, value: float | None, unit: str, digits: int = 1) -> str:
-        """A number with its unit and a true minus sign, or the word for unknown."""
-        if value is None or not math.isfinite(value):
-            return self("unknown")
-        space = "" if unit in ("°", "") else " "
-        return f"{value:.{digits}f}{space}{unit}".replace("-", "−")
-
-
 def write_plan_sheet(
     path: Path | str,
     *,
@@ -144,32 +103,16 @@ def write_plan_sheet(
     when given. The file appears whole or not at all.
     Raises :class:`InputError` for an unknown language or a place that cannot be written.
     """
-    words.catalogue(language)
-    spoken: Language = "zh-Hant" if language == "zh-Hant" else "en"
     html = plan_sheet(
         scan=scan,
         anatomy=anatomy,
         plan=plan,
         views=views,
-        language=spoken,
+        language=spoken_language(language),
         viewer=viewer,
         skin=skin,
     )
-    return _write_whole(Path(path), html)
-
-
-def _write_whole(path: Path, html: str) -> Path:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(html, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(
-            f"the plan sheet cannot be written to {path}: {error.strerror}; give a file in a "
-            "folder that exists and may be written"
-        ) from error
-    return path
+    return write_whole(Path(path), html)
 
 
 def plan_sheet(
@@ -203,7 +146,8 @@ def plan_sheet(
         mapped = figures.skin_map(skin, anatomy, plan, shapes, language=language)
     told = warnings(scan, anatomy, plan, t)
     embedded = interactive.embed(scan, anatomy, plan) if viewer else None
-    return _render(
+    return render(
+        "plan.html.jinja",
         t=t,
         language=language,
         notice=NOTICE,
@@ -251,31 +195,6 @@ def _needle_places(needle: NeedleModel) -> dict[str, Any]:
         "bone": needle.bone_ras_mm,
         "entry": needle.entry_ras_mm,
     }
-
-
-def _render(**context: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("trocar.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["css"] = css_string
-    style = resources.files("trocar.report").joinpath("plan.css").read_text(encoding="utf-8")
-    return environment.get_template("plan.html.jinja").render(style=style, **context)
-
-
-def css_string(text: str) -> str:
-    """Text as a CSS string that cannot end early, whatever it holds.
-
-    >>> css_string('a"<b')
-    '"a\\\\22 \\\\3c b"'
-    """
-    safe = (c if c.isalnum() or c in " .,-" else f"\\{ord(c):x} " for c in text)
-    return '"' + "".join(safe) + '"'
 
 
 def _title(plan: Plan, t: Speaker) -> str:
