@@ -7,25 +7,33 @@ check a row on birth, parse a spreadsheet and make the JSON Schema, so they cann
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, get_type_hints
 
 from trocar.errors import InputError
 
+_INFINITE = float("inf")
+_LARGE = 1e300
 Kind = Literal["text", "number", "whole", "yes/no", "date", "list"]
 
 _DATE = re.compile(r"^\d{4}(-\d{2}(-\d{2})?)?$")
 _ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+# What a text file cannot carry unharmed: control characters but tab and newline, lone surrogates.
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+LONGEST_TEXT = 32767  # what one cell of a spreadsheet holds
+NONE_OF_THEM = "none"  # a list that is known to be empty, in a cell
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One column: what it means and what it may hold.
 
-    ``required`` columns may not be empty; every other empty cell means "not known" (None, or an
-    empty list). ``identifier`` texts name a row and hold letters, digits, dot, dash, underscore.
+    ``required`` columns may not be empty; every other empty cell means "not known" (None). A list
+    known to be empty is ``()``, in a cell the word none. ``identifier`` texts name a row and hold
+    letters, digits, dot, dash, underscore.
     """
 
     name: str
@@ -44,7 +52,9 @@ class Column:
         if self.choices:
             some = ", ".join(self.choices)
             return (
-                f"one or more of {some}, parted by ;" if self.kind == "list" else f"one of {some}"
+                f"one or more of {some}, parted by ; (or none)"
+                if self.kind == "list"
+                else f"one of {some}"
             )
         if self.kind == "yes/no":
             return "yes, no, or empty for not known"
@@ -62,35 +72,47 @@ class Column:
             return f"{noun}{span}{f' ({self.unit})' if self.unit else ''}"
         if self.identifier:
             return "a name of letters, digits, dot, dash or underscore"
-        return "text" if self.kind == "text" else "texts parted by ;"
+        return "text" if self.kind == "text" else "texts parted by ; (or none)"
 
     def fault(self, value: Any) -> str | None:
         """Why a value cannot stand in this column, or None when it can."""
-        if value is None or value == ():
+        if value is None or (value == () and self.required):
             return f"is empty; expected {self.expected}" if self.required else None
+        wrong = f"is {shown(value)}; expected {self.expected}"
         if not self._right_type(value):
-            return f"is {value!r}; expected {self.expected}"
+            return wrong
         if self.kind == "list":
-            wrong = [
-                v for v in value if not isinstance(v, str) or not v or ";" in v or v != v.strip()
-            ]
-            wrong += [v for v in value if self.choices and v not in self.choices]
-            if wrong or len(set(value)) < len(value):
-                return f"is {'; '.join(map(str, value))!r}; expected {self.expected}, each once"
-            return None
-        if self.choices and value not in self.choices:
-            return f"is {value!r}; expected {self.expected}"
+            return self._list_fault(value)
         if self.kind in ("number", "whole"):
             below = self.low is not None and value < self.low
             above = self.high is not None and value > self.high
-            if below or above or value != value or abs(value) == float("inf"):
-                return f"is {value:g}; expected {self.expected}"
-        if self.kind == "date" and not is_date(value):
-            return f"is {value!r}; expected {self.expected}"
-        if self.kind == "text" and (
-            not value or value != value.strip() or (self.identifier and not _ID.match(value))
-        ):
-            return f"is {value!r}; expected {self.expected}"
+            return wrong if below or above or value != value or abs(value) == _INFINITE else None
+        if self.kind in ("text", "date"):
+            return _text_fault(value) or (None if self._right_text(value) else wrong)
+        return None
+
+    def _right_text(self, value: str) -> bool:
+        if self.choices:
+            return value in self.choices
+        if self.kind == "date":
+            return is_date(value)
+        named = not self.identifier or _ID.match(value) is not None
+        return bool(value) and value == value.strip() and named
+
+    def _list_fault(self, value: tuple[Any, ...]) -> str | None:
+        if not all(isinstance(v, str) for v in value):
+            return f"is a list of more than texts; expected {self.expected}"
+        for v in value:
+            if _text_fault(v):
+                return _text_fault(v)
+        said = shown("; ".join(value))
+        free = not self.choices
+        parted = any(not v or ";" in v or v != v.strip() for v in value)
+        unknown = any(v not in self.choices or v == NONE_OF_THEM for v in value if not free)
+        if parted or unknown or (free and NONE_OF_THEM in value):
+            return f"is {said}; expected {self.expected}"
+        if len(set(value)) < len(value):
+            return f"is {said}; expected {self.expected}, each once"
         return None
 
     def _right_type(self, value: Any) -> bool:
@@ -103,6 +125,33 @@ class Column:
         return isinstance(value, tuple) if self.kind == "list" else isinstance(value, str)
 
 
+def shown(value: Any) -> str:
+    """A value as a message shows it, cut when long.
+
+    >>> shown("seven"), shown(7.0), shown({"a": 1})
+    ("'seven'", '7', 'an object')
+    """
+    if isinstance(value, dict | list | tuple):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = repr(value[:61] if isinstance(value, str) else value)
+    return text if len(text) <= 64 else f"{text[:60]}..."
+
+
+def _text_fault(text: str) -> str | None:
+    """Why a text cannot be kept in a file, whatever its column."""
+    if len(text) > LONGEST_TEXT:
+        return f"is {len(text)} characters long; expected at most {LONGEST_TEXT}"
+    bad = _UNWRITABLE.search(text)
+    if bad:
+        return f"holds the character U+{ord(bad[0]):04X}; expected text without control characters"
+    return None
+
+
+@lru_cache(maxsize=4096)
 def is_date(text: str) -> bool:
     """Whether a text is an ISO date, month or year that exists.
 
@@ -182,7 +231,37 @@ def faults(row: Any) -> list[tuple[str, str]]:
 
 def checked(row: Any) -> None:
     """Raise InputError naming the first wrong column of a row; called once, on birth."""
-    for c in columns(type(row)):
-        fault = c.fault(getattr(row, c.name))
+    held = row.__dict__
+    for c, required, sound in _plan(type(row)):
+        value = held[c.name]
+        if (value is None and not required) or (value is not None and sound(value)):
+            continue
+        fault = c.fault(value)
         if fault is not None:
             raise InputError(f"{type(row).__name__}: {c.name} {fault}")
+
+
+# A study has millions of cells: most pass a cheap test, and only the others are looked at closely.
+@cache
+def _plan(row: type) -> tuple[tuple[Column, bool, Callable[[Any], bool]], ...]:
+    return tuple((c, c.required, _sound(c)) for c in columns(row))
+
+
+def _sound(c: Column) -> Callable[[Any], bool]:
+    """A cheap test; what passes is right, what fails is still judged by :meth:`Column.fault`."""
+    if c.kind == "yes/no":
+        return lambda value: value is True or value is False
+    if c.kind in ("number", "whole"):
+        low = -_LARGE if c.low is None else c.low
+        high = _LARGE if c.high is None else c.high
+        types = (int,) if c.kind == "whole" else (int, float)
+        return lambda value: type(value) in types and low <= value <= high
+    if c.choices and c.kind == "text":
+        among = frozenset(c.choices)
+        return lambda value: type(value) is str and value in among
+    if c.kind == "date":
+        return lambda value: type(value) is str and is_date(value)
+    if c.identifier:
+        matches = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}").fullmatch
+        return lambda value: type(value) is str and matches(value) is not None
+    return lambda value: False

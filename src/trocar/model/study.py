@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from trocar.errors import InputError
-from trocar.model.columns import checked, column, columns
+from trocar.model.columns import checked, column, columns, shown
 from trocar.model.course import (
     Complication,
     Course,
@@ -240,20 +241,30 @@ class Study:
 
 
 def study_faults(
-    info: StudyInfo, tables: Mapping[str, tuple[Any, ...]]
+    info: StudyInfo,
+    tables: Mapping[str, Sequence[Any]],
+    lines: Mapping[str, Sequence[int]] | None = None,
 ) -> list[tuple[str, int, str, str]]:
-    """Every (table, row from 0, column, reason) where a key repeats or a reference is empty."""
-    wrong = _two_scores(info, tables.get("pain", ()))
+    """Every (table, row from 0, column, reason) where a key repeats or a reference is empty.
+
+    A reason that points to another row gives its number in ``lines``, else counts from 1.
+    """
+
+    def line(table: str, i: int) -> int:
+        return i + 1 if lines is None else lines[table][i]
+
+    wrong = _two_scores(info, tables.get("pain", ()), line)
     for table, key in KEYS.items():
-        seen: dict[tuple[Any, ...], int] = {}
+        seen: dict[Any, int] = {}
+        value_of = attrgetter(*key)
         for i, row in enumerate(tables.get(table, ())):
-            value = tuple(getattr(row, k) for k in key)
-            if value in seen:
-                said = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value)
-                wrong.append(
-                    (table, i, "+".join(key), f"{said} stands already in row {seen[value] + 1}")
-                )
-            seen.setdefault(value, i)
+            value = value_of(row)
+            first = seen.setdefault(value, i)
+            if first != i:
+                parts = value if len(key) > 1 else (value,)
+                said = ", ".join(shown(v).strip("'") for v in parts if v is not None)
+                why = f"{said} stands already in row {line(table, first)}; expected each once"
+                wrong.append((table, i, "+".join(key), why))
     known = {
         name: {getattr(r, name) for r in tables.get(table, ())}
         for name, table in REFERENCES.items()
@@ -263,12 +274,12 @@ def study_faults(
         names = [n for n in REFERENCES if n in held and REFERENCES[n] != table]
         if table == "exclusions":
             continue
-        for i, row in enumerate(tables.get(table, ())):
-            for n in names:
-                if getattr(row, n) not in known[n]:
-                    wrong.append(
-                        (table, i, n, f"{getattr(row, n)!r} is not in the table {REFERENCES[n]}")
-                    )
+        for n in names:
+            value_of = attrgetter(n)
+            for i, row in enumerate(tables.get(table, ())):
+                if value_of(row) not in known[n]:
+                    why = f"is {shown(value_of(row))}; expected a {n} of the table {REFERENCES[n]}"
+                    wrong.append((table, i, n, why))
     return wrong
 
 
@@ -279,20 +290,22 @@ def _analysed(info: StudyInfo, score: PainScore) -> bool:
     )
 
 
-def _two_scores(info: StudyInfo, pain: tuple[PainScore, ...]) -> list[tuple[str, int, str, str]]:
+def _two_scores(
+    info: StudyInfo, pain: Sequence[PainScore], line: Callable[[str, int], int]
+) -> list[tuple[str, int, str, str]]:
     wrong = []
     seen: dict[tuple[str, float], tuple[PainScore, int]] = {}
     for i, score in enumerate(pain):
         if not _analysed(info, score):
             continue
-        other = seen.setdefault((score.lesion_id, score.day), (score, i))
-        first, where = other
+        first, where = seen.setdefault((score.lesion_id, score.day), (score, i))
         alike = (first.recall, first.activity) == (score.recall, score.activity)
         if where != i and not alike:  # the same twice is told as a repeated key
-            why = f"{score.day:g} has a second score of the lesion beside row {where + 1}"
-            wrong.append(
-                ("pain", i, "day", f"{why}; say pain_recall or pain_activity in study.json")
+            why = (
+                f"{score.day:g} has a second score of the lesion beside row {line('pain', where)}; "
+                "expected one a day, or pain_recall or pain_activity given in study.json"
             )
+            wrong.append(("pain", i, "day", why))
     return wrong
 
 
