@@ -78,18 +78,21 @@ class Column:
         """Why a value cannot stand in this column, or None when it can."""
         if value is None or (value == () and self.required):
             return f"is empty; expected {self.expected}" if self.required else None
-        wrong = f"is {shown(value)}; expected {self.expected}"
         if not self._right_type(value):
-            return wrong
-        if self.kind == "list":
+            return f"is {shown(value)}; expected {self.expected}"
+        if isinstance(value, tuple):
             return self._list_fault(value)
+        unkept = _text_fault(value) if isinstance(value, str) else None
+        if unkept or self._right_value(value):
+            return unkept
+        return f"is {shown(value)}; expected {self.expected}"
+
+    def _right_value(self, value: Any) -> bool:
         if self.kind in ("number", "whole"):
             below = self.low is not None and value < self.low
             above = self.high is not None and value > self.high
-            return wrong if below or above or value != value or abs(value) == _INFINITE else None
-        if self.kind in ("text", "date"):
-            return _text_fault(value) or (None if self._right_text(value) else wrong)
-        return None
+            return not (below or above or value != value or abs(value) == _INFINITE)
+        return self.kind == "yes/no" or self._right_text(value)
 
     def _right_text(self, value: str) -> bool:
         if self.choices:
@@ -102,17 +105,15 @@ class Column:
     def _list_fault(self, value: tuple[Any, ...]) -> str | None:
         if not all(isinstance(v, str) for v in value):
             return f"is a list of more than texts; expected {self.expected}"
-        for v in value:
-            if _text_fault(v):
-                return _text_fault(v)
-        said = shown("; ".join(value))
-        free = not self.choices
+        unkept = next(filter(None, map(_text_fault, value)), None)
+        if unkept:
+            return unkept
         parted = any(not v or ";" in v or v != v.strip() for v in value)
-        unknown = any(v not in self.choices or v == NONE_OF_THEM for v in value if not free)
-        if parted or unknown or (free and NONE_OF_THEM in value):
-            return f"is {said}; expected {self.expected}"
+        unknown = any(v not in self.choices for v in value) if self.choices else False
+        if parted or unknown or NONE_OF_THEM in value:
+            return f"is {shown('; '.join(value))}; expected {self.expected}"
         if len(set(value)) < len(value):
-            return f"is {said}; expected {self.expected}, each once"
+            return f"is {shown('; '.join(value))}; expected {self.expected}, each once"
         return None
 
     def _right_type(self, value: Any) -> bool:

@@ -293,6 +293,8 @@ def _analysed(info: StudyInfo, score: PainScore) -> bool:
 def _two_scores(
     info: StudyInfo, pain: Sequence[PainScore], line: Callable[[str, int], int]
 ) -> list[tuple[str, int, str, str]]:
+    if len({(score.recall, score.activity) for score in pain}) < 2:
+        return []  # all alike: two of one day are told as a repeated key
     wrong = []
     seen: dict[tuple[str, float], tuple[PainScore, int]] = {}
     for i, score in enumerate(pain):
@@ -300,7 +302,7 @@ def _two_scores(
             continue
         first, where = seen.setdefault((score.lesion_id, score.day), (score, i))
         alike = (first.recall, first.activity) == (score.recall, score.activity)
-        if where != i and not alike:  # the same twice is told as a repeated key
+        if where != i and not alike:
             why = (
                 f"{score.day:g} has a second score of the lesion beside row {line('pain', where)}; "
                 "expected one a day, or pain_recall or pain_activity given in study.json"
