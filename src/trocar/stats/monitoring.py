@@ -45,7 +45,8 @@ class FunnelLimits:
         at_most = special.bdtr(x, self.totals, self.target)
         at_least = np.where(x > 0, special.bdtrc(x - 1, self.totals, self.target), 1.0)
         rare = (1 - self.level) / 2
-        return (at_least <= rare).astype(np.int64) - (at_most <= rare).astype(np.int64)
+        out: NDArray[np.int64] = (at_least <= rare).astype(np.int64) - (at_most <= rare)
+        return out
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +105,8 @@ def _interpolated(p: float, n: NDArray[np.int64], target: float) -> Floats:
     r = stats.binom.ppf(p, n, target)
     reached = stats.binom.cdf(r, n, target)
     share = (reached - p) / stats.binom.pmf(r, n, target)
-    return np.clip((r - share) / n, 0, 1)
+    line: Floats = np.clip((r - share) / n, 0, 1)
+    return line
 
 
 def cusum(

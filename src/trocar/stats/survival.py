@@ -350,9 +350,9 @@ def _product_limit(
     """The curve; ``first`` = 1 takes those who do not have the event away before it is counted."""
     distinct, row = np.unique(t, return_inverse=True)
     leaving = np.bincount(row, minlength=distinct.size)
-    d = np.bincount(row, weights=event, minlength=distinct.size)
+    d = np.bincount(row, weights=event, minlength=distinct.size).astype(np.float64)
     at_risk = np.cumsum(leaving[::-1])[::-1]
-    n = (at_risk - first * (leaving - d)).astype(float)
+    n = (at_risk - first * (leaving - d)).astype(np.float64)
     survival = _step_down(n, d)
     with np.errstate(divide="ignore", invalid="ignore"):
         step = np.where((n > d) & (d > 0), d / (n * (n - d)), 0.0)
@@ -367,7 +367,7 @@ def _product_limit(
 
 def _step_down(n: Floats, d: Floats) -> Floats:
     """The product of 1 - d/n; a time at which nobody is at risk changes nothing."""
-    return np.cumprod(np.where(n > 0, (n - d) / np.maximum(n, 1), 1.0))
+    return np.cumprod(np.where(n > 0, (n - d) / np.maximum(n, 1), 1.0)).astype(np.float64)
 
 
 def _incidence_variance(
