@@ -66,9 +66,15 @@ def split(fault: str) -> Wrong:
 
 
 def close(word: str, words: Sequence[str]) -> str | None:
-    """The word that was probably meant, or None."""
+    """The word that was probably meant, or None.
+
+    >>> close("age", ("patient_id", "age_years")), close("Femal", ("female", "male"))
+    ('age_years', 'female')
+    """
     low = {w.lower(): w for w in reversed(words)}
-    found = get_close_matches(word[:80].lower().strip(), list(low), n=1)
+    given = word[:80].lower().strip()
+    begun = [w for w in low if len(given) > 1 and w.startswith(given)]
+    found = begun if len(begun) == 1 else get_close_matches(given, list(low), n=1)
     return low[found[0]] if found else None
 
 
