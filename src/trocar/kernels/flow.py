@@ -351,7 +351,7 @@ def _mobility(k: float, phi: float, speed: float, consistency: float, n: float) 
     if n == 1.0:
         return k / consistency
     apparent = consistency / 12.0 * (9.0 + 3.0 / n) ** n * (150.0 * k * phi) ** ((1.0 - n) / 2.0)
-    return k / apparent * speed ** (1.0 - n)
+    return float(k / apparent * speed ** (1.0 - n))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -486,7 +486,7 @@ def _tip_pressure(
     presses less, a thinner one more.
     """
     r0 = WELL_RADIUS * step
-    return p + _from_ball(rate, k, phi, tip, r0, consistency, n)
+    return float(p + _from_ball(rate, k, phi, tip, r0, consistency, n))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

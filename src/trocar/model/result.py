@@ -168,3 +168,57 @@ class Run:
     seconds: float = 0.0
     peak_mb: float = 0.0
     packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CementLeak:
+    """Cement outside the bone in one compartment, simulated or measured.
+
+    ``compartment`` is one of ``model.course.COMPARTMENTS``; ``kind`` Yeom's class (B basivertebral,
+    S segmental vein, C cortical defect, D disc), "" where none applies. ``reach_mm`` is how far
+    beyond the bone's surface it gets; ``distances_mm`` from its surface to structures at risk, 0
+    when it touches; a structure that was not identified is absent, not far.
+    """
+
+    compartment: str
+    kind: Literal["B", "S", "C", "D", ""]
+    volume_ml: float
+    low_ml: float
+    high_ml: float
+    reach_mm: float
+    mask: Mask
+    distances_mm: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fill:
+    """Where the cement is: the same record whether simulated or measured on a CT.
+
+    ``fraction`` is the share of each voxel that is cement, 0 to 1. ``volume_ml`` is all of it, in
+    bone, in the needle's track and leaked; ``low_ml`` and ``high_ml`` its interval. Fills are shares
+    of the lesion's and of the bone's volume; None where the lesion or the bone is not known.
+    ``unknown`` names what could not be told apart (such as a canal without a label).
+    """
+
+    lesion_id: str
+    site: Site
+    origin: Literal["simulated", "measured"]
+    fraction: Volume
+    volume_ml: float
+    low_ml: float
+    high_ml: float
+    in_bone_ml: float | None
+    in_lesion_ml: float | None
+    lesion_fill: float | None
+    bone_fill: float | None
+    leaks: tuple[CementLeak, ...] = ()
+    crosses_midline: bool | None = None
+    touches_end_plates: tuple[str, ...] = ()  # "superior", "inferior"
+    old_cement_ml: float = 0.0  # seen before the procedure; not counted in volume_ml
+    unknown: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def leaked_ml(self) -> float:
+        """All cement outside the bone."""
+        return float(sum(leak.volume_ml for leak in self.leaks))
