@@ -1,0 +1,1 @@
+"""Arrays in, small frozen results out: what a statistician would ask of the record."""
