@@ -195,8 +195,8 @@ class Fill:
     """Where the cement is: the same record whether simulated or measured on a CT.
 
     ``fraction`` is the share of each voxel that is cement, 0 to 1. ``volume_ml`` is all of it, in
-    bone, in the needle's track and leaked; ``low_ml`` and ``high_ml`` its interval. Fills are shares
-    of the lesion's and of the bone's volume; None where the lesion or the bone is not known.
+    bone, in the needle's track and leaked; ``low_ml`` and ``high_ml`` its interval. Fills are
+    shares of the lesion's and of the bone's volume; None where lesion or bone is not known.
     ``unknown`` names what could not be told apart (such as a canal without a label).
     """
 
