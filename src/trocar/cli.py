@@ -15,11 +15,12 @@ from trocar import NOTICE, __version__
 from trocar.errors import InputError, TrocarError
 
 if TYPE_CHECKING:
+    from trocar.model.study import Study
     from trocar.pathway import Planned
 
 app = typer.Typer(
     name="trocar",
-    help=f"Plan where a needle goes into a painful bone metastasis. {NOTICE}",
+    help=f"Treat a painful bone metastasis with a needle: select, plan, follow, audit. {NOTICE}",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -56,7 +57,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Plan where a needle goes into a painful bone metastasis."""
+    """Treat a painful bone metastasis with a needle: select, plan, follow, audit."""
 
 
 @app.command()
@@ -200,6 +201,212 @@ def warmup() -> None:
     with _progress(False) as tell:
         seconds = warm_kernels(tell)
     print(f"all kernels compiled and kept ({seconds:.0f} s)")
+
+
+StudyPath = Annotated[
+    Path | None,
+    typer.Argument(help="Study folder, zip or JSON file ('trocar study new' makes one)."),
+]
+Example = Annotated[
+    bool,
+    typer.Option("--example", help="Use the Hong Kong series of 2013, which ships with trocar."),
+]
+OneLesion = Annotated[
+    str | None, typer.Option("--lesion", help="Name of one lesion; left out: every lesion.")
+]
+Opioids = Annotated[
+    str, typer.Option("--opioids", help="Table of opioid equivalents: anzca-2021 or cdc-2022.")
+]
+
+
+@app.command()
+def select(
+    study: StudyPath = None,
+    example: Example = False,
+    lesion: OneLesion = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for a decision sheet per lesion.")
+    ] = None,
+    language: Language = "en",
+    as_json: Json = False,
+) -> None:
+    """Decide lesion by lesion, clause by clause, whether cementoplasty is supported."""
+    from trocar import pathway
+
+    _check_language(language)
+    cases = pathway.select_cases(_study(study, example), lesion, out=out, language=language)
+    if as_json:
+        from trocar.io.exports import plain
+
+        told = [
+            {"decision": c.decision, "sheet": None if c.sheet is None else str(c.sheet)}
+            for c in cases
+        ]
+        print(json.dumps({"notice": NOTICE, "cases": plain(told)}, indent=1))
+        return
+    for case in cases:
+        decision = case.decision
+        print(f"lesion {decision.lesion_id}, {case.record.lesion.site}: {decision.outcome.upper()}")
+        for status in ("not met", "unknown", "discuss"):
+            for v in decision.of(status):  # type: ignore[arg-type]
+                print(f"  {status:8} {v.rule:4} {v.text} [{v.clause}]")
+        kept = [v.rule for v in decision.of("met")]
+        print(f"  met      {', '.join(kept) or 'nothing'}")
+        for score in decision.scores:
+            points = "not known" if score.points is None else f"{score.points:g}"
+            mark = "" if score.evidence == "verified" else f" ({score.evidence})"
+            print(f"  score    {score.name} {points} {score.group}{mark}".rstrip())
+        if case.sheet is not None:
+            print(f"  sheet    {case.sheet}")
+    print(NOTICE)
+
+
+@app.command()
+def follow(
+    study: StudyPath = None,
+    example: Example = False,
+    lesion: OneLesion = None,
+    opioids: Opioids = "anzca-2021",
+    as_json: Json = False,
+) -> None:
+    """Say lesion by lesion what became of the pain: response, opioids, how long relief lasted."""
+    from trocar import pathway
+
+    told = pathway.follow_cases(_study(study, example), lesion, opioid_table=opioids)
+    if as_json:
+        from trocar.io.exports import plain
+
+        print(json.dumps({"notice": NOTICE, "lesions": plain(told)}, indent=1))
+        return
+    for one in told:
+        print(f"lesion {one.lesion_id}, {one.site}")
+        for line in one.lines:
+            print(f"  {line}")
+    print(NOTICE)
+
+
+@app.command()
+def audit(
+    study: StudyPath = None,
+    example: Example = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page.")] = Path(
+        "trocar-audit"
+    ),
+    opioids: Opioids = "anzca-2021",
+    suppress_below: Annotated[
+        int | None,
+        typer.Option(help="Hide counts below this, and what would give them away, for sharing."),
+    ] = None,
+    language: Language = "en",
+    as_json: Json = False,
+) -> None:
+    """Audit a study: pain, harm, governance and comparison with the published series, one page."""
+    from trocar import pathway
+
+    _check_language(language)
+    cases = _study(study, example)
+    for note in cases.notes:
+        print(f"{note.note_id:4} {note.text}", file=sys.stderr)
+    with _progress(as_json) as tell:
+        audited, files = pathway.audit_cases(
+            cases,
+            out=out,
+            opioid_table=opioids,
+            suppress_below=suppress_below,
+            language=language,
+            progress=tell,
+        )
+    if as_json:
+        from trocar.io.exports import plain
+
+        print(json.dumps({"notice": NOTICE, "files": plain(files)}, indent=1))
+        return
+    from trocar.report.audit import alerts_of, headline
+    from trocar.report.page import Speaker, spoken_language
+
+    speaker = Speaker(spoken_language(language))
+    print(headline(audited, speaker))
+    for alert in alerts_of(audited, speaker):
+        if alert.grade != "note":
+            print(f"{alert.grade.upper():8}{alert.text}")
+    print(f"page    {files['page']}")
+    print(NOTICE)
+
+
+studies = typer.Typer(
+    help="Keep a study as plain files: start one, check it, convert it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(studies, name="study")
+
+
+@studies.command("new")
+def study_new(
+    folder: Annotated[Path, typer.Argument(help="Folder to make.")],
+) -> None:
+    """Make an empty study: one CSV a table with its headings, and a page that explains them."""
+    from trocar.io.records import template
+
+    print(template(folder))
+
+
+@studies.command("check")
+def study_check(
+    path: Annotated[Path, typer.Argument(help="Study folder, zip or JSON file.")],
+    as_json: Json = False,
+) -> None:
+    """Read a study and say everything that is wrong with it, with file, row and column."""
+    from trocar.io.records import problems, read_study
+
+    wrong = problems(path)
+    if as_json:
+        from trocar.io.exports import plain
+
+        print(json.dumps({"problems": plain(wrong)}, indent=1))
+        if wrong:
+            raise typer.Exit(1)
+        return
+    for problem in wrong:
+        print(problem)
+    if wrong:
+        count = "1 problem" if len(wrong) == 1 else f"{len(wrong)} problems"
+        raise InputError(f"{path} has {count}; nothing was loaded")
+    found = read_study(path)
+    for note in found.notes:
+        print(f"{note.note_id:4} {note.text}")
+    print(f"{path}: {len(found.patients)} patients, {len(found.lesions)} lesions, no problem found")
+
+
+@studies.command("convert")
+def study_convert(
+    source: Annotated[Path, typer.Argument(help="Study to read.")],
+    target: Annotated[Path, typer.Argument(help="Folder, .json or .zip to write.")],
+) -> None:
+    """Write a study in another form (folder of CSV, one JSON file, zip); nothing is lost."""
+    from trocar.io.records import read_study, write_study
+
+    print(write_study(target, read_study(source)))
+
+
+@studies.command("schema")
+def study_schema() -> None:
+    """Print the JSON Schema of a study in one file."""
+    from trocar.io.records import study_schema as schema
+
+    print(json.dumps(schema(), indent=1))
+
+
+def _study(path: Path | None, example: bool) -> Study:
+    """The study asked for on the command line."""
+    from trocar.io.records import example_study, read_study
+
+    if (path is None) != example:
+        raise InputError(
+            "give either a study (folder, zip or JSON file) or --example, not "
+            + ("both" if example else "neither")
+        )
+    return example_study() if path is None else read_study(path)
 
 
 def _check_language(language: str) -> None:

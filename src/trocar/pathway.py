@@ -1,4 +1,4 @@
-"""The steps in order, on one page: image, lesion, plan, look, write. Read this first.
+"""The steps in order, on one page: select, image, plan, look, follow, audit. Read this first.
 
 Every step is a room with the step's name. Rooms hand each other frozen records and do not know
 one another; only this page knows their order::
@@ -9,6 +9,14 @@ one another; only this page knows their order::
     search   = planning.trajectory.find_paths(...)             # every skin entry x target pair
     views    = simulation.fluoroscopy.needle_views(...)        # what the C-arm will show
     sheet    = report.sheet.write_plan_sheet(...)              # what is taken to the table
+
+And over the records of a unit, lesion by lesion::
+
+    study    = io.records.read_study(path)                     # tables a spreadsheet can edit
+    decision = selection.criteria.decide(record)               # clause by clause, to be signed
+    told     = followup.response(...), omed(...), ...          # pain, opioids, length of relief
+    audit    = audit.summary.audit_study(study)                # what an audit lead must show
+    page     = report.audit.write_audit_page(...)
 """
 
 from __future__ import annotations
@@ -23,7 +31,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,9 +40,14 @@ from trocar.errors import InputError
 from trocar.facts import source as facts_source
 from trocar.facts.products import Needle
 from trocar.model.case import Finding, Gravity, Lesion, Site, gravest_first
+from trocar.model.decision import Decision
 from trocar.model.plan import Plan
 from trocar.model.result import Anatomy, Run, Scan, View
 from trocar.model.space import Float, Labels, Mask
+from trocar.model.study import Record, Study
+
+if TYPE_CHECKING:
+    from trocar.audit.summary import Audit
 
 Progress = Callable[[str, float], None]
 
@@ -46,7 +59,7 @@ _STEPS = {
     "views": 0.85,
     "sheet": 1.0,
 }
-_KERNELS = ("field", "rays", "projection")
+_KERNELS = ("field", "rays", "projection", "flow")
 _PACKAGES = ("numpy", "scipy", "numba", "SimpleITK", "pydicom", "highdicom", "scikit-image")
 
 
@@ -265,6 +278,110 @@ def _folder(out: Path | str) -> Path:
             f"the folder {folder.parent} cannot be made ({error.strerror}); give another --out"
         ) from error
     return folder
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SelectedCase:
+    """One lesion with the decision on it, and where its sheet is."""
+
+    record: Record
+    decision: Decision
+    sheet: Path | None = None
+
+
+def select_cases(
+    study: Study,
+    lesion_id: str | None = None,
+    *,
+    out: Path | str | None = None,
+    language: str = "en",
+) -> tuple[SelectedCase, ...]:
+    """Is cementoplasty of these lesions supported? Every rule, lesion by lesion.
+
+    With ``out`` a decision sheet of each lesion is written into that folder.
+    Raises InputError when the study has no such lesion or the folder cannot be used.
+    """
+    from trocar.report.decision import write_decision_sheet
+    from trocar.selection.criteria import decide
+
+    records = study.records if lesion_id is None else (study.record(lesion_id),)
+    folder = None if out is None else _folder(out)
+    cases = []
+    for record in records:
+        decision = decide(record)
+        sheet = None
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+            sheet = write_decision_sheet(
+                folder / f"decision-{record.lesion_id}.html",
+                record,
+                decision,
+                language=language,
+                date=_today(),
+            )
+        cases.append(SelectedCase(record=record, decision=decision, sheet=sheet))
+    return tuple(cases)
+
+
+def audit_cases(
+    study: Study,
+    *,
+    out: Path | str,
+    opioid_table: str | None = None,
+    suppress_below: int | None = None,
+    language: str = "en",
+    progress: Progress | None = None,
+) -> tuple[Audit, dict[str, Path]]:
+    """Audit a study and write its page and ``audit.json`` into ``out``: both, or neither.
+
+    Raises InputError for a study without lesions or a folder that cannot be used.
+    """
+    from trocar.audit.summary import audit_study
+    from trocar.io.exports import write_json
+    from trocar.report.audit import write_audit_page
+
+    folder = _folder(out)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    tell = _Teller(progress)
+    audited = audit_study(
+        study,
+        opioid_table=opioid_table,
+        suppress_below=suppress_below,
+        progress=lambda step, fraction: tell(step, 0.9 * fraction),
+    )
+    seconds = time.perf_counter() - clock
+    run = Run(
+        version=__version__,
+        command="trocar audit",
+        inputs={study.info.study_id: study.sha256},
+        facts=facts_source.versions(),
+        parameters={"opioid_table": opioid_table, "suppress_below": suppress_below},
+        seed=0,
+        started=started.isoformat(timespec="seconds"),
+        seconds=seconds,
+        peak_mb=_peak_mb(),
+        packages={name: metadata.version(name) for name in ("numpy", "scipy")},
+    )
+    tell("page", 0.9)
+    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        page = write_audit_page(
+            stage / "audit.html", audited, language=language, date=_today(), seconds=seconds
+        )
+        numbers = write_json(stage / "audit.json", {"run": run, "audit": audited})
+        folder.mkdir(exist_ok=True)
+        moved = {}
+        for name, path in (("page", page), ("numbers", numbers)):
+            moved[name] = folder / path.name
+            os.replace(path, moved[name])
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    tell("page", 1.0)
+    return audited, moved
+
+
+def _today() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
 def warm_kernels(progress: Progress | None = None) -> float:

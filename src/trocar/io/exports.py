@@ -141,7 +141,9 @@ def _record(value: Any) -> Any:
             "message": value.message,
             "values": plain(value.values),
         }
-    out = {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    held = {f.name: getattr(value, f.name) for f in fields(value)}
+    # A record may carry the function that judged it; its result is here, the code is not.
+    out = {name: plain(v) for name, v in held.items() if not callable(v)}
     return out | {name: plain(getattr(value, name)) for name in _derived(value)}
 
 
@@ -152,6 +154,12 @@ def _derived(value: Any) -> tuple[str, ...]:
     if isinstance(value, Lesion):
         return ("centre_mm",)
     return ("verdict",) if hasattr(value, "required_mm") else ()
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
+    """Writes records as one JSON object, with the notice first; whole or not at all."""
+    told = {"notice": NOTICE, "version": __version__, **plain(content)}
+    return write_text(Path(path), _dump(told))
 
 
 def _dump(content: Any) -> str:
