@@ -88,7 +88,7 @@ def _count_in_words(weights: NDArray[np.int64], limit: int) -> int:
         degree = min(limit, degree + weight)
         for total in range(degree, weight - 1, -1):  # downwards, so each weight is used once
             counts[total] += counts[total - weight]
-    return counts.sum()
+    return int(counts.sum())
 
 
 def _count_by_halves(weights: Sequence[int], limit: int) -> int:
