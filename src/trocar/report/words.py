@@ -46,10 +46,18 @@ def catalogue(language: str) -> Catalogue:
         raise InputError(f"the sheet cannot be written in {language!r}; choose {known}")
     if language == "en":
         return Catalogue(sentences={}, names={}, clauses={})
-    file = language.lower().replace("-", "_") + ".toml"
+    stem = language.lower().replace("-", "_")
+    plan, records = (_words(f"{stem}{part}.toml") for part in ("", "_records"))
+    return Catalogue(
+        sentences={**records["sentences"], **plan["sentences"]},
+        names=plan["names"],
+        clauses=plan["clauses"],
+    )
+
+
+def _words(file: str) -> dict[str, dict[str, str]]:
     text = resources.files("trocar.report").joinpath(file).read_text(encoding="utf-8")
-    data = tomllib.loads(text)
-    return Catalogue(**{key: data[key] for key in ("sentences", "names", "clauses")})
+    return dict(tomllib.loads(text))
 
 
 def translate(text: str, language: Language) -> str:
