@@ -12,7 +12,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 def test_every_example_is_run_here() -> None:
-    assert sorted(p.stem[:4] for p in EXAMPLES.glob("*.py")) == ["ex01", "ex02"]
+    assert sorted(p.stem[:4] for p in EXAMPLES.glob("*.py")) == ["ex01", "ex02", "ex03"]
 
 
 @pytest.mark.slow
@@ -32,3 +32,14 @@ def test_ex02_turns_red_when_pushed_to_the_canal(capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].endswith("verdict stop")
     assert not lines[0].endswith("verdict stop")
+
+
+def test_ex03_keeps_a_study_and_tells_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ex03", str(tmp_path)])
+    runpy.run_path(str(EXAMPLES / "ex03_keep_a_study.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "read back the same: True" in said
+    assert "pain.csv, row 3, column low: is 'two'; expected a number from 0 to 10" in said
+    assert "lesion 7, acetabulum: pain not known before, 0 on day 112" in said

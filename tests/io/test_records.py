@@ -456,8 +456,8 @@ def test_every_fault_is_told_at_once_and_only_once(tmp_path: Path) -> None:
         tmp_path,
         study_json=HEAD.replace('"version": 1', '"version": 0'),
         patients_csv="patient_id,sex,age_years\nA,f,700\nB,male,\n",
-        lesions_csv="lesion_id,patient_id,site\n1,A,L9\n2,B,ilium\n2,C,L1\n",
-        pain_csv="lesion_id,day,low,high\n1,0,9,8\n1,x,y,\n2,7,1,\n3,0,2,\n",
+        lesions_csv="lesion_id,patient_id,site\n1,A,L9\n2,B,ilium\n2,C,L1\n4,A,L1\n",
+        pain_csv="lesion_id,day,low,high\n1,0,9,8\n1,x,y,\n2,7,1,\n3,0,2,\n1,7,2,\n",
     )
     assert [p.where for p in problems(place)] == [
         "study.json, column version",

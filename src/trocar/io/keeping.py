@@ -87,11 +87,7 @@ def _files(study: Study) -> dict[str, str]:
 
 def _csv(cls: type, rows: Sequence[Any]) -> str:
     """A table with the columns that hold something."""
-    held = [
-        c.name
-        for c in columns(cls)
-        if c.required or any(getattr(row, c.name) is not None for row in rows)
-    ]
+    held = [c.name for c in columns(cls) if any(getattr(row, c.name) is not None for row in rows)]
     out = io.StringIO(newline="")
     sheet = csv.writer(out, lineterminator="\n")
     sheet.writerow(held)
