@@ -43,7 +43,17 @@ def page() -> str:
                 row = [gauge, f"{n.outer_mm:.2f}", f"{n.inner_mm:.2f}", f"{n.dead_volume_ml:.2f}"]
                 parts.append("| " + " | ".join(row) + " |")
             parts.append(f"\n{table.data['needle_source']} ({table.data['needle_evidence']}).")
+        if name == "cement":
+            parts += listed(table.data["classes"]) + listed(table.data["kinetics"])
     return "\n".join(parts) + "\n"
+
+
+def listed(rows: dict[str, dict[str, object]]) -> list[str]:
+    """A table of named rows, one column for each key that any row has."""
+    keys = list(dict.fromkeys(key for row in rows.values() for key in row))
+    head = ["", "| | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    body = [[name, *(str(row.get(key, "")) for key in keys)] for name, row in rows.items()]
+    return head + ["| " + " | ".join(cells) + " |" for cells in body]
 
 
 def main() -> int:

@@ -742,6 +742,22 @@ def _advance(
     return why, row
 
 
+def needle_pressure_per_consistency(
+    rate_m3_s: float, radius_m: float, length_m: float, exponent: float
+) -> float:
+    """Pressure lost along a needle over the cement's consistency (Pa per Pa s^n).
+
+    Laminar pipe flow of a power-law fluid; for exponent 1 it is Hagen-Poiseuille's 8 L Q / (pi r4).
+
+    >>> pa = 200 * needle_pressure_per_consistency(5e-8, 2.39e-3 / 2, 0.1, 1.0)
+    >>> round(pa / 1e6, 3)  # 11 G, 100 mm, 200 Pa s, 0.05 ml/s
+    1.249
+    """
+    n = exponent
+    wall_rate = (3.0 * n + 1.0) / n * rate_m3_s / (np.pi * radius_m**3)
+    return float(2.0 * length_m / radius_m * wall_rate**n)
+
+
 def warm() -> None:
     """Compile the kernel for the types the simulation uses."""
     where = medium(np.full((3, 3, 3), 0.8), 1e-8, (1e-3, 1e-3, 1e-3))
