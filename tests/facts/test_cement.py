@@ -13,9 +13,9 @@ from trocar.kernels.flow import needle_pressure_per_consistency
 def test_the_classes_stiffen_in_their_order_and_with_time() -> None:
     thin, middle, thick = (cement.cement(n) for n in ("low", "medium", "high"))
     at = [c.viscosity_pa_s(210.0, room_c=22.0) for c in (thin, middle, thick)]
-    assert at == [50.0, 200.0, 800.0]
+    assert at == pytest.approx([50.0, 200.0, 800.0])
     assert thin.viscosity_pa_s(270.0, room_c=22.0) == pytest.approx(100.0)  # one doubling
-    assert thin.viscosity_pa_s(1e5, room_c=22.0) == 1e5  # the plateau
+    assert thin.viscosity_pa_s(1e5, room_c=22.0) == pytest.approx(1e5)  # the plateau
     assert thin.viscosity_pa_s(210.0, room_c=22.0, rate_per_s=4.0) == pytest.approx(25.0)
 
 

@@ -19,9 +19,9 @@ def value(name: str) -> Value:
 class BoneCement:
     """A cement, or a class of them: shear stress = consistency * rate ** exponent.
 
-    The consistency grows with age: ``consistency_pa_sn`` is that at ``reference_s`` after mixing and ``reference_c``; it doubles
-    every ``doubling_s`` there, faster by ``faster_per_c`` for each degree more. A product is a
-    ``BoneCement(...)`` anybody can make.
+    The consistency grows with age: ``consistency_pa_sn`` is that at ``reference_s`` after mixing
+    and ``reference_c``; it doubles every ``doubling_s`` there, faster by ``faster_per_c`` for each
+    degree more. A product is a ``BoneCement(...)`` anybody can make.
     """
 
     name: str
