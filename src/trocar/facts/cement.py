@@ -49,7 +49,8 @@ class BoneCement:
         >>> round(cement("low").growth_s(22.0), 2)  # 60 s / ln 2
         86.56
         """
-        return self.doubling_s / log(2) * (1 - self.faster_per_c) ** (room_c - self.reference_c)
+        warmer = float((1 - self.faster_per_c) ** (room_c - self.reference_c))
+        return self.doubling_s / log(2) * warmer
 
     def viscosity_pa_s(self, age_s: float, *, room_c: float, rate_per_s: float = 1.0) -> float:
         """Viscosity at an age after mixing, a temperature and a shear rate.
@@ -58,7 +59,7 @@ class BoneCement:
         400
         """
         grown = log(self.consistency_pa_sn) + (age_s - self.reference_s) / self.growth_s(room_c)
-        return exp(min(grown, log(self.most_pa_s))) * rate_per_s ** (self.exponent - 1)
+        return exp(min(grown, log(self.most_pa_s)) + (self.exponent - 1) * log(rate_per_s))
 
     def age_at_s(self, viscosity_pa_s: float, *, room_c: float) -> float:
         """The age at which a viscosity (at a rate of 1/s) is reached; may be negative."""

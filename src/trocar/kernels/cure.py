@@ -101,7 +101,7 @@ def _run(
         kelvin = start_k + rise * (p - p0)
         end = _possible(kelvin, glass, end)
         rows[i, 0], rows[i, 1], rows[i, 2] = i * step_s, p, kelvin
-    return rows.shape[0]
+    return int(rows.shape[0])
 
 
 def cure(
