@@ -485,6 +485,10 @@ def test_a_table_that_cannot_be_read_makes_no_reference_wrong(tmp_path: Path) ->
     ]
     named = folder(tmp_path / "b", lesions_csv="patient_id,site\nA,L1\n")
     assert [p.column for p in problems(named)] == ["lesion_id"]
+    moved = folder(tmp_path / "d", lesions_csv="absent", lesion_csv=LESIONS)
+    assert told(moved) == ["lesion.csv: is no table of a study; expected lesions.csv"]
+    gone = folder(tmp_path / "e", lesions_csv="absent")
+    assert {p.column for p in problems(gone)} == {"lesion_id"}
     cell = folder(tmp_path / "c", lesions_csv=LESIONS.replace("2,B", "?,B"))
     assert [p.where for p in problems(cell)] == ["lesions.csv, row 3, column lesion_id"]
 

@@ -220,13 +220,20 @@ def _of_study(names: Sequence[str], found: Found) -> list[str]:
 def _parse(files: Mapping[str, bytes], found: Found, origin: str) -> Study | None:
     """The study of a folder's files by name."""
     names = {t: n for n in files for t in TABLES if n.lower() == f"{t}.csv"}
-    info, notes = None, ()
+    # A file told of before may be the table that seems to be missing.
+    doubt = found.count > 0
+    info: StudyInfo | None = None
+    notes: tuple[DataNote, ...] = ()
     if HEAD in files:
         head = _object(HEAD, files[HEAD], found)
-        info, notes = _head(HEAD, head, found) if head is not None else (None, ())
+        if head is not None:
+            info, notes = _head(HEAD, head, found)
     elif HEAD not in {p.file for p in found.kept}:
         found.add(HEAD, "is missing", "the head of the study beside its CSV tables")
-    tables = {t: csv_rows(names[t], t, files[names[t]], found) for t in TABLES if t in names}
+    tables = {
+        t: csv_rows(n, t, files[n], found) if (n := names.get(t)) else Rows(table=t, broken=doubt)
+        for t in TABLES
+    }
     lines = [
         f"{n} {hashlib.sha256(files[n]).hexdigest()}" for n in (HEAD, *names.values()) if n in files
     ]

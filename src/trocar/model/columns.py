@@ -233,7 +233,8 @@ def faults(row: Any) -> list[tuple[str, str]]:
 def checked(row: Any) -> None:
     """Raise InputError naming the first wrong column of a row; called once, on birth."""
     held = row.__dict__
-    for c, required, sound in _plan(type(row)):
+    cls: type = type(row)
+    for c, required, sound in _plan(cls):
         value = held[c.name]
         if (value is None and not required) or (value is not None and sound(value)):
             continue
