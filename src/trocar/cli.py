@@ -16,7 +16,7 @@ from trocar.errors import InputError, TrocarError
 
 if TYPE_CHECKING:
     from trocar.model.study import Study
-    from trocar.pathway import Planned
+    from trocar.pathway import FollowedLesion, Planned
 
 app = typer.Typer(
     name="trocar",
@@ -279,9 +279,20 @@ def follow(
         print(json.dumps({"notice": NOTICE, "lesions": plain(told)}, indent=1))
         return
     for one in told:
-        print(f"lesion {one.lesion_id}, {one.site}")
-        for line in one.lines:
-            print(f"  {line}")
+        print(f"lesion {one.lesion_id}, {one.record.lesion.site}")
+        scores = ", ".join(f"day {s.day:g}: {s}" for s in one.record.course.pain)
+        print(f"  pain     {scores or 'never scored'}")
+        for label, row in one.responses.items():
+            carried = row.after is not None and "carried" in row.after.how
+            how = f" ({row.after.how})" if row.after is not None and carried else ""
+            print(f"  {label:8} {row.response.kind}: {row.response.reason}{how}")
+        print(f"  relief   {_relief(one)}")
+        before, after = one.walking
+        if before is not None and after is not None:
+            print(f"  walking  {before:g} before, {after:g} when last asked (4 is best)")
+        for event in one.record.course.complications:
+            grade = "" if event.cirse is None else f", CIRSE {event.cirse}"
+            print(f"  harm     {event.event} on day {event.day:g}{grade}")
     print(NOTICE)
 
 
@@ -395,6 +406,18 @@ def study_schema() -> None:
     from trocar.io.records import study_schema as schema
 
     print(json.dumps(schema(), indent=1))
+
+
+def _relief(one: FollowedLesion) -> str:
+    """How long the relief of a lesion lasted, in words."""
+    if one.relief is None:
+        return f"none: {one.no_relief}"
+    end = {
+        "lost": f"lost on day {one.relief.end_day:g}",
+        "died": "until death",
+        "last score": "still there at the last score",
+    }[one.relief.ended]
+    return f"from day {one.relief.start_day:g} to day {one.relief.last_relieved_day:g}, {end}"
 
 
 def _study(path: Path | None, example: bool) -> Study:

@@ -48,6 +48,7 @@ from trocar.model.study import Record, Study
 
 if TYPE_CHECKING:
     from trocar.audit.summary import Audit
+    from trocar.followup import Duration, LesionResponse
 
 Progress = Callable[[str, float], None]
 
@@ -321,6 +322,60 @@ def select_cases(
             )
         cases.append(SelectedCase(record=record, decision=decision, sheet=sheet))
     return tuple(cases)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FollowedLesion:
+    """What became of one lesion: responses by time, opioids, how long relief lasted."""
+
+    record: Record
+    responses: Mapping[str, LesionResponse]  # by nominal time
+    relief: Duration | None
+    no_relief: str  # why there is no duration; "" when there is one
+    walking: tuple[float | None, float | None]  # before, last
+
+    @property
+    def lesion_id(self) -> str:
+        """The lesion this is about."""
+        return self.record.lesion_id
+
+
+def follow_cases(
+    study: Study, lesion_id: str | None = None, *, opioid_table: str | None = None
+) -> tuple[FollowedLesion, ...]:
+    """What became of the pain, lesion by lesion, at 1 week and 1, 2 and 3 months?
+
+    Raises InputError when the study has no such lesion or there is no such table of opioids.
+    """
+    from trocar.audit.tables import nominal_time
+    from trocar.followup import relief_durations, responses
+
+    records = study.records if lesion_id is None else (study.record(lesion_id),)
+    times = [nominal_time(label) for label in ("Wk1", "M1", "M2", "M3")]
+    found: dict[str, dict[str, LesionResponse]] = {r.lesion_id: {} for r in records}
+    for time_ in times:
+        for row in responses(records, time_.day, table=opioid_table).rows:
+            found[row.lesion_id][time_.label] = row
+    spells = relief_durations(records)
+    relief = {d.lesion_id: d for d in spells.durations}
+    none = {one.lesion_id: one.reason for one in spells.left_out}
+    return tuple(
+        FollowedLesion(
+            record=r,
+            responses=found[r.lesion_id],
+            relief=relief.get(r.lesion_id),
+            no_relief=none.get(r.lesion_id, ""),
+            walking=_walking(r),
+        )
+        for r in records
+    )
+
+
+def _walking(record: Record) -> tuple[float | None, float | None]:
+    scored = [(v.day, v.walking) for v in record.course.visits if v.walking is not None]
+    before = [w for day, w in scored if day <= 0]
+    after = [w for day, w in scored if day > 0]
+    return (before[-1] if before else None, after[-1] if after else None)
 
 
 def audit_cases(
