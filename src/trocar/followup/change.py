@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -50,7 +51,7 @@ class Pair:
     before: Standing
     after: Standing
 
-    @property
+    @cached_property
     def decrease(self) -> float:
         """Points of pain less than before; negative when worse."""
         return round(self.before.score - self.after.score, 9)
@@ -84,7 +85,7 @@ class Paired:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    @property
+    @cached_property
     def decreases(self) -> tuple[float, ...]:
         """Points of pain less than before, one a pair."""
         return tuple(p.decrease for p in self.pairs)
