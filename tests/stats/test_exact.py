@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -398,10 +399,24 @@ def test_long_series_say_that_they_are_approximate() -> None:
     assert not signed_rank(many_zeros, zeros="pratt").exact
 
 
-def test_normal_approximation_at_the_limit_is_close() -> None:
-    d = np.random.default_rng(11).normal(0.1, 1, EXACT_RANKS)
-    exact, normal = signed_rank(d).p_value, signed_rank(d, method="normal-continuity").p_value
-    assert normal == pytest.approx(exact, abs=2e-4)
+@pytest.mark.parametrize(
+    ("sizes", "least", "most"),
+    [(range(1, 301), 1e-4, 6e-4), ([1] * 300, 1e-5, 6e-4), ([1, 2, 3, 4] * 75, 1e-3, 2e-2),
+     ([1, 2] * 150, 1e-3, 2e-2)],
+)  # fmt: skip
+def test_normal_approximation_at_the_limit_is_as_close_as_said(
+    sizes: Sequence[int], least: float, most: float
+) -> None:
+    doubled = [int(2 * rank) for rank in mid_ranks(list(sizes))]
+    tail = np.cumsum([count / 2**EXACT_RANKS for count in subset_counts(doubled, sum(doubled))])
+    rng = np.random.default_rng(4)
+    errors = []
+    for _ in range(200):
+        d = np.where(rng.random(EXACT_RANKS) < rng.uniform(0.4, 0.6), sizes, np.negative(sizes))
+        normal = signed_rank(d, method="normal-continuity")
+        exact = min(1.0, 2 * tail[round(2 * min(normal.w_minus, normal.w_plus))])
+        errors.append(abs(normal.p_value - exact))
+    assert least < max(errors) < most
 
 
 @pytest.mark.parametrize("test", [sign_test_of, signed_rank, paired_permutation, hodges_lehmann,
