@@ -1,0 +1,1 @@
+"""How a unit's cases went: published tables, guidance by clause, own rates beside others'."""
