@@ -294,3 +294,59 @@ def test_what_cannot_be_injected_is_refused(change: dict[str, Any], words: str) 
         flow.medium(phi, np.ones((4, 4)), (1e-3,) * 3)
     with pytest.raises(InputError, match="0 to 1"):
         flow.medium(phi + 1.0, 1e-8, (1e-3,) * 3)
+
+
+@pytest.mark.slow
+def test_the_oracle_with_marrow_on_the_whole_grid_gives_the_same_cement() -> None:
+    """Heterogeneous bone with a lytic cavity and shear thinning, against the two-phase solution."""
+    two_phase = _oracle()
+    phi, k = vertebra(21)
+    h, volume = 2e-3, 2e-6
+    slow = two_phase.inject(
+        phi, k, h, tip=(10, 10, 10), rate_m3_s=Q, volume_m3=volume, consistency=200.0, exponent=0.5
+    )
+    fast = flow.Invasion(flow.medium(phi, k, (h,) * 3))
+    fast.advance(
+        flow.Cement(consistency_pa_sn=200.0, exponent=0.5),
+        tips=[10, 10, 10], rates_m3_s=Q, tip_radius_m=1e-3, start_s=0, seconds=1e4,
+        most_m3=volume,
+    )  # fmt: skip
+    pores = phi * h**3
+    shared = (np.minimum(slow.fill, fast.fill) * pores).sum()
+    dice = 2 * shared / ((slow.fill * pores).sum() + (fast.fill * pores).sum())
+    assert (slow.fill * pores).sum() == pytest.approx(volume, rel=0.01)
+    assert dice > 0.95
+
+
+def vertebra(n: int, seed: int = 7) -> tuple[Any, Any]:
+    """A closed body of uneven cancellous bone with a lytic cavity and one hole, [n, n, n]."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    z, y, x = (np.indices((n, n, n)) - n // 2) / (n / 2)
+    body = (x / 0.85) ** 2 + (y / 0.75) ** 2 < 1
+    body &= np.abs(z) < 0.65
+    texture = ndimage.gaussian_filter(rng.normal(size=(n, n, n)), 1.2)
+    phi = np.clip(0.8 + 0.1 * texture / texture.std(), 0.6, 0.98)
+    k = phi**3 / (5 * 3000.0**2)
+    cavity = ((x - 0.25) / 0.3) ** 2 + (y / 0.3) ** 2 + (z / 0.3) ** 2 < 1
+    phi = np.where(cavity, 1.0, phi)
+    k = np.where(cavity, 1e-6, k)
+    hole = body | ((np.abs(z) < 0.1) & (np.abs(x) < 0.1) & (y > 0))
+    return np.where(hole, phi, 0.0), np.where(hole, k, 0.0)
+
+
+def _oracle() -> Any:
+    import importlib.util
+    from pathlib import Path
+
+    place = Path(__file__).with_name("two_phase.py")
+    spec = importlib.util.spec_from_file_location("two_phase", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules["two_phase"] = module
+    spec.loader.exec_module(module)
+    return module
