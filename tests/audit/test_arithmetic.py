@@ -265,6 +265,20 @@ def test_an_sd_of_wrong_parity_and_of_no_scores() -> None:
     assert "mean" in check_sd("5.19", "1.00", 28).why
 
 
+def test_an_sd_just_half_way() -> None:
+    """15 times 0 and one 1: SD 0.25, printed 0.3 or, to the even digit, 0.2. With one 3: 0.75."""
+    assert check_sd("0.06", "0.3", 16).verdict == "possible"
+    assert check_sd("0.06", "0.2", 16).verdict == "possible"
+    assert check_sd("0.19", "0.8", 16).verdict == "possible"
+    assert check_sd("0.19", "0.7", 16).verdict == "only if"  # 0.73 over n
+
+
+def test_an_sd_of_any_sum_that_prints_the_mean() -> None:
+    """10, 10, 10, 9 have the mean 9.75, printed 10, and the SD 0.50; 40 in all would have none."""
+    assert check_sd("10", "0.50", 4).verdict == "possible"
+    assert check_sd("10", "0.51", 4).verdict == "impossible"
+
+
 def test_large_series_are_judged_by_what_cannot_be() -> None:
     """Too many sets to count out: reach and parity only, and it says so."""
     fine = check_sd("42.1", "23.4", 400, high=100)
@@ -282,6 +296,7 @@ def test_changes_of_rounded_means() -> None:
     assert check_change("84.2", "45.6", "38.7").verdict == "possible"  # 84.24 - 45.56 = 38.68
     assert check_change("84.2", "45.6", "38.8").verdict == "impossible"
     assert check_change("84.2", "45.6", "38.8").should_be == "38.6"
+    assert check_change("84.2", "45.6", "39").verdict == "possible"
     assert check_change("1.1", "2.1", "-1.0").verdict == "possible"
 
 
