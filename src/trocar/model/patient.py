@@ -162,6 +162,10 @@ class Baseline:
     mdt_date: str | None = column("day of the multidisciplinary meeting", kind="date")
     mdt_members: tuple[str, ...] | None = column("specialties that took part", choices=SPECIALTIES)
     spinal_surgery_access: bool | None = column("good access to a spinal surgery service")
+    surgical_opinion: str | None = column(
+        "what a surgeon advised when asked about fixation or stabilisation",
+        choices=("cementoplasty", "surgery first"),
+    )
     consent_date: str | None = column("day the consent was signed", kind="date")
     audit_registered: bool | None = column("entered into the unit's audit")
     governance_approved: bool | None = column("approved by clinical governance")
