@@ -6,6 +6,7 @@ with what is published, then governance clause by clause, then the cases, then t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from trocar.report.page import Speaker, render, spoken_language, write_whole
 _MANY = 12  # cases named on one line of the governance table; the rest is counted
 _MOST_ROWS = 60  # lines of a list of single lesions before it is folded away
 _P_DIGITS = 3
+_FEWEST_WATCHED = 5  # cases before a CUSUM is worth drawing
+_UNKNOWN = re.compile(r"\bnot (known|recorded|graded)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +91,15 @@ def audit_page(audit: Audit, *, language: str = "en", date: str = "", seconds: f
         harm_figures=_harm_figures(audit, t),
         comparison_figures=_comparison_figures(audit, t),
         changes=change_rows(audit, t),
-        sensitivity=[_change(row, t) for row in audit.sensitivity],
+        sensitivity=[_change(row, t) for row in audit.sensitivity if row.unit != "lesion"],
         means=mean_rows(audit, t),
         walking=walking_rows(audit, t),
         pain_blocks=_blocks(audit, _PAIN, t),
         harm_blocks=_blocks(audit, _HARM, t),
-        benchmarks=[_benchmark(b, t) for b in audit.benchmarks],
+        benchmarks=[_benchmark(b, t) for b in audit.benchmarks if b.word != "nothing recorded"],
+        silent=_listed(
+            dict.fromkeys(t(b.title) for b in audit.benchmarks if b.word == "nothing recorded"), t
+        ),
         clusters=cluster_lines(audit, t),
         rules=governance_rows(audit, t),
         clauses=audit.governance.clauses,
@@ -240,6 +246,10 @@ def p_text(p: float | None) -> str:
     return f"= {p:.{_P_DIGITS}f}"
 
 
+def _listed(texts: Iterable[str], t: Speaker) -> str:
+    return (", " if t.language == "en" else "、").join(texts)
+
+
 def _period(audit: Audit) -> str:
     ends = (audit.info.period_start, audit.info.period_end)
     return " – ".join(e for e in ends if e)
@@ -271,21 +281,48 @@ def _blocks(audit: Audit, names: Iterable[str], t: Speaker) -> tuple[Block, ...]
 
 
 def block(table: CountTable, t: Speaker) -> Block:
-    """A table of counts as printed: x / n, per cent, exact interval."""
-    lines, group = [], None
+    """A table of counts as printed: x / n, per cent, exact interval, group by group.
+
+    A group of which nothing is known is one line that says so, not a column of noughts.
+    """
+    groups: dict[str, list[CountRow]] = {}
     for row in table.rows:
-        shown = t(row.group) if row.group and row.group != group else ""
-        group = row.group
-        lines.append(
-            Line(
-                group=shown,
-                label=t(row.label),
-                count=count_text(row, t),
-                share="" if row.fraction is None else f"{100 * row.fraction:.0f} %",
-                interval=interval_text(row.low, row.high),
+        groups.setdefault(row.group, []).append(row)
+    lines = []
+    for group, rows in groups.items():
+        shown = t(group) if group else ""
+        kept = _worth_printing(rows)
+        if not kept:
+            lines.append(
+                Line(group=shown, label=t("nothing recorded"), count="", share="", interval="")
             )
-        )
+        for k, row in enumerate(kept):
+            lines.append(
+                Line(
+                    group=shown if k == 0 else "",
+                    label=t(row.label),
+                    count=count_text(row, t),
+                    share="" if row.fraction is None else f"{100 * row.fraction:.0f} %",
+                    interval=interval_text(row.low, row.high),
+                )
+            )
     return Block(title=t(table.title), lines=tuple(lines), note=t(table.note) if table.note else "")
+
+
+def _worth_printing(rows: Sequence[CountRow]) -> list[CountRow]:
+    """The rows of a group that say something: none when nothing is known of anybody.
+
+    Hidden counts always stay, so that what is printed does not tell what was hidden.
+    """
+    if any(row.hidden for row in rows):
+        return list(rows)
+    unknown = [r for r in rows if r.n and r.x == r.n and _UNKNOWN.search(r.label)]
+    if unknown:
+        return unknown
+    asked = [r for r in rows if r.label == "answered"]
+    if asked and not any(r.x for r in asked):
+        return []
+    return [r for r in rows if r.n]
 
 
 def count_text(row: CountRow, t: Speaker) -> str:
@@ -406,10 +443,12 @@ def cluster_lines(audit: Audit, t: Speaker) -> list[dict[str, str]]:
 
 def governance_rows(audit: Audit, t: Speaker) -> list[dict[str, str]]:
     """The rules, broken ones first, then those not known, with the cases that fail."""
-    ordered = sorted(
-        audit.governance.rules, key=lambda r: (-(r.not_met or 0), -(r.unknown or 0), r.clauses)
-    )
-    return [_governed(r, t) for r in ordered]
+
+    def order(r: RuleResult) -> tuple[bool, bool, bool, int]:
+        """Broken before unknown before met; of each the smallest set of an audit first."""
+        return not r.not_met, not r.unknown, not r.minimum_set, -(r.not_met or r.unknown or 0)
+
+    return [_governed(r, t) for r in sorted(audit.governance.rules, key=order)]
 
 
 def _governed(r: RuleResult, t: Speaker) -> dict[str, str]:
@@ -627,7 +666,7 @@ def _at_risk(curve: Curve) -> tuple[tuple[float, int], ...]:
 def _comparison_figures(audit: Audit, t: Speaker) -> tuple[Figure, ...]:
     figures = [f for f in (_forest(audit, name, t) for name in _series(audit)) if f is not None]
     figures += [_funnel(f, t) for f in audit.funnels if len(f.units) > 1]
-    figures += [_monitor(m, t) for m in audit.monitors if m.values]
+    figures += [_monitor(m, t) for m in audit.monitors if len(m.values) >= _FEWEST_WATCHED]
     return tuple(figures)
 
 

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil
+from textwrap import fill
 from typing import Any
 
 from trocar.report.figures import Figure
 
 INK, SOFT, LINE, ACCENT, WARN = "#15202b", "#55626f", "#c3cbd3", "#0b4f6c", "#a4161a"
+_LABEL = 34  # letters of a label on one line
 _MOST_LINES = 40  # single courses drawn faintly behind the median
 MOST_SWIMMERS = 60  # lanes that can be told apart on one page
 _SHADES = ("#0b4f6c", "#5b9bb5", "#d9e3e8", "#e8b4a0", "#b9502f", "#ffffff")
@@ -318,7 +320,7 @@ def forest(
 
     ``words`` holds ``axis`` and ``prediction``; ``reference`` is drawn as a dashed line.
     """
-    with _canvas(8.6, 0.9 + 0.34 * max(2, len(rows))) as (figure, axis):
+    with _canvas(8.6, 0.9 + 0.4 * max(2, len(rows))) as (figure, axis):
         top = min(1.0, max(0.05, *(max(r.high, *(r.prediction or (0,))) for r in rows)) * 1.02)
         for y, row in enumerate(rows):
             low, mid, high = 100 * row.low, 100 * row.estimate, 100 * row.high
@@ -342,7 +344,7 @@ def forest(
             axis.text(1.015, y, said, transform=axis.get_yaxis_transform(), va="center", fontsize=9)
         if reference is not None:
             axis.axvline(100 * reference, color=WARN, lw=1, ls=(0, (5, 3)), zorder=0)
-        axis.set_yticks(range(len(rows)), [r.label for r in rows])
+        axis.set_yticks(range(len(rows)), [fill(r.label, _LABEL) for r in rows])
         for label, row in zip(axis.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if row.pooled else "normal")
         axis.set_ylim(len(rows) - 0.4, -0.6)
@@ -475,8 +477,8 @@ def steps(
         axis.set_ylabel(words["share"])
         label = words["weeks"]
         if at_risk:
-            counts = "   ".join(f"{day / 7:g}: {n}" for day, n in at_risk)
-            label += f"\n{words['at risk']}   {counts}"
+            counts = " · ".join(f"{day / 7:g}: {n}" for day, n in at_risk)
+            label += f"\n{words['at risk']} {counts}"
         axis.set_xlabel(label)
         axis.grid(axis="y", color=LINE, lw=0.5)
         axis.legend(frameon=False, fontsize=9)
