@@ -123,19 +123,22 @@ def search_shifts(
     total = float(weight.sum())
     if total < 1 or not seen.any():
         return []
-    template = weight * (template - float((weight * template).sum()) / total)
 
     def slide(values: Float, kernel: Float) -> Float:
         out: Float = fftconvolve(values, kernel[::-1, ::-1, ::-1], mode="full")
         return out
 
-    image = np.where(seen > 0, image, 0.0)
+    # Sums over what both images hold at each lag; the template is cut where the image ends.
+    template = template - float((weight * template).sum()) / total
+    image = np.where(seen > 0, image - float(image[seen > 0].mean()), 0.0)
     count = np.maximum(slide(seen, weight), 1e-6)
-    mean = slide(image, weight) / count
-    spread = np.maximum(slide(image * image, weight) - count * mean**2, 0.0)
-    energy = float((template**2).sum())
-    score = slide(image, template) / np.sqrt(np.maximum(spread * energy, 1e-6))
-    score[(count < 0.5 * total) | (spread < 1e-3 * spread.max())] = -1.0
+    mean, template_mean = slide(image, weight) / count, slide(seen, weight * template) / count
+    spread = slide(image * image, weight) / count - mean**2
+    template_spread = slide(seen, weight * template**2) / count - template_mean**2
+    cross = slide(image, weight * template) / count - mean * template_mean
+    score = cross / np.sqrt(np.maximum(spread * template_spread, 1e-6))
+    flat = (spread < 1e-2 * spread.max()) | (template_spread < 1e-2 * template_spread.max())
+    score[(count < 0.7 * total) | flat] = -1.0
     found = []
     for _ in range(_STARTS):
         at = np.unravel_index(int(np.argmax(score)), score.shape)
