@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from trocar.errors import InputError
@@ -289,7 +290,7 @@ def genant(
         *heights.items(),
         *(("neighbours_posterior", h) for h in neighbours_posterior_mm),
     ]:
-        if h is not None and not h > 0:
+        if h is not None and not 0 < h < inf:
             raise InputError(f"{name}_mm is {h:g}; expected a height above 0 mm, or None")
     parts = {}
     if posterior_mm is not None:
@@ -327,7 +328,8 @@ def collapse_percent(*, heights_mm: Sequence[float], neighbours_mm: Sequence[flo
     >>> collapse_percent(heights_mm=[18, 20, 25], neighbours_mm=[24, 26])
     28.0
     """
-    if not heights_mm or not neighbours_mm or not min(*heights_mm, *neighbours_mm) > 0:
+    every = (*heights_mm, *neighbours_mm)
+    if not heights_mm or not neighbours_mm or not all(0 < h < inf for h in every):
         raise InputError(
             "the heights of the body or of its neighbours are missing or not above 0 mm; "
             "give at least one of each"
