@@ -104,3 +104,55 @@ def test_the_sources_of_limits_have_their_chinese() -> None:
 def test_every_route_has_its_chinese_name(route: str) -> None:
     plain = words.english(route)
     assert words.name(f"{plain} left", ZH) != f"{plain} left"
+
+
+def reasons() -> dict[str, str]:
+    """Every literal reason and title of a rule of selection."""
+    found = {}
+    for file in sorted((PACKAGE / "selection").glob("*.py")):
+        for name, call in _calls(file):
+            for keyword in call.keywords:
+                if name in ("Answer", "Rule", "Verdict") and keyword.arg in ("reason", "title"):
+                    found |= dict.fromkeys(_literals(keyword.value), file.name)
+    return found
+
+
+def test_every_reason_of_a_rule_has_its_chinese() -> None:
+    found = reasons()
+    assert len(found) > 50
+    assert {text: found[text] for text in words.untranslated(found, ZH)} == {}
+
+
+def test_every_class_of_a_score_has_its_chinese() -> None:
+    said = [
+        text
+        for score in source.load("scores").data.values()
+        if isinstance(score, dict)
+        for group in score.get("groups", ())
+        for text in (group["group"], group["meaning"])
+    ]
+    assert len(said) > 30
+    assert words.untranslated(said, ZH) == ()
+
+
+def test_what_an_audit_prints_of_the_example_has_its_chinese(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Everything handed to the translator while the page is made, tables and rules included."""
+    from trocar.audit.summary import audit_study
+    from trocar.io.records import example_study
+    from trocar.report.audit import audit_page
+
+    missing: dict[str, None] = {}
+    known = words.catalogue(ZH).sentences
+    spoken = words.translate
+
+    def listen(text: str, language: words.Language) -> str:
+        is_word = re.search("[A-Za-z]{4}", text) and not re.search("[\u4e00-\u9fff]", text)
+        if language == ZH and is_word and text not in known:
+            missing[text] = None
+        return spoken(text, language)
+
+    monkeypatch.setattr(words, "translate", listen)
+    audit_page(audit_study(example_study()), language=ZH)
+    assert list(missing) == []
