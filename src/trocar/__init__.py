@@ -47,6 +47,18 @@ _PUBLIC = {
     "plan_lesion": "pathway",
     "plan_case": "pathway",
     "write_case": "pathway",
+    "Study": "model.study",
+    "Record": "model.study",
+    "Decision": "model.decision",
+    "read_study": "io.records",
+    "write_study": "io.records",
+    "example_study": "io.records",
+    "decide": "selection.criteria",
+    "audit_study": "audit.summary",
+    "Proportion": "stats.exact",
+    "select_cases": "pathway",
+    "follow_cases": "pathway",
+    "audit_cases": "pathway",
 }
 
 __all__ = ["NOTICE", "__version__", *_PUBLIC]
