@@ -64,6 +64,7 @@ SPINAL: dict[str, Any] = {
     "skeletal_lesions": 2,
     "vertebral_lesions": 1,
     "frankel": "E",
+    "surgical_opinion": "cementoplasty",  # SINS is 7
 }
 LONG: dict[str, Any] = {"mirels_size_fraction": 0.25, "mirels_pain": "mild"}
 SITES: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Scores of the lesion against tables written out here, every combination; boundaries; TEST lines."""
+"""Scores of the lesion against tables written out here: every combination, every boundary."""
 
 from __future__ import annotations
 
