@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from trocar import NOTICE, __version__
+from trocar.audit import evidence
 from trocar.audit.comparison import Benchmark, Funnel, Monitor
 from trocar.audit.governance import RuleResult
 from trocar.audit.summary import Audit, Curve
 from trocar.audit.tables import CountRow, CountTable
+from trocar.errors import InputError
 from trocar.report import charts
 from trocar.report.figures import Figure
 from trocar.report.page import Speaker, render, spoken_language, write_whole
@@ -24,6 +26,7 @@ from trocar.report.page import Speaker, render, spoken_language, write_whole
 _MANY = 12  # cases named on one line of the governance table; the rest is counted
 _MOST_ROWS = 60  # lines of a list of single lesions before it is folded away
 _P_DIGITS = 3
+_FEWEST_POOLED = 3  # series before a pooled estimate is drawn
 _FEWEST_WATCHED = 5  # cases before a CUSUM is worth drawing
 _UNKNOWN = re.compile(r"\bnot (known|recorded|graded)\b")
 
@@ -695,6 +698,7 @@ def _forest(audit: Audit, outcome: str, t: Speaker) -> Figure | None:
                     weight=min(1.0, (b.other_n or 1) / 100),
                 )
             )
+    rows += _pooled(audit, outcome, t)
     own = next((b for b in audit.benchmarks if b.outcome == outcome and b.low is not None), None)
     if own is not None and own.n and own.x is not None and own.low is not None:
         rows.append(
@@ -712,10 +716,38 @@ def _forest(audit: Audit, outcome: str, t: Speaker) -> Figure | None:
     return charts.forest(
         rows,
         title=title,
-        caption=t("Published series with exact intervals; this study at the foot."),
+        caption=t(
+            "Published series with exact intervals, those of patients pooled by a binomial-normal "
+            "model (dotted: where one further series is expected); this study at the foot."
+        ),
         words={"axis": "%", "prediction": t("prediction")},
         reference=standard,
     )
+
+
+def _pooled(audit: Audit, outcome: str, t: Speaker) -> list[charts.ForestRow]:
+    """What the published series that count patients show together; nothing when they are few."""
+    published = next((o.published for o in audit.outcomes if o.name == outcome), "")
+    if not published:
+        return []
+    try:
+        together = evidence.pooled(published, unit="patients", level=audit.level)
+    except InputError:  # fewer than two such series, or none with an event
+        return []
+    if len(together.rows) < _FEWEST_POOLED:
+        return []
+    p = together.pooled
+    return [
+        charts.ForestRow(
+            label=t("{count} series of patients, pooled", count=len(together.rows)),
+            estimate=p.estimate,
+            low=p.low,
+            high=p.high,
+            text=f"{p.events}/{p.total}",
+            pooled=True,
+            prediction=together.prediction,
+        )
+    ]
 
 
 def _funnel(f: Funnel, t: Speaker) -> Figure:
