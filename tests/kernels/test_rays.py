@@ -165,6 +165,33 @@ def test_the_least_slack_and_its_place_equal_dense_sampling(tubes: Any) -> None:
         assert abs(there - row[rays.SLACK]) < 1e-3
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    values=st.lists(st.integers(0, 255), min_size=1, max_size=60),
+    limit=st.integers(1, 255),
+)
+def test_bytes_are_found_eight_at_a_time_as_one_by_one(values: list[int], limit: int) -> None:
+    n = len(values) - 1
+    words = np.zeros(n // 8 + 2, np.uint64)
+    low = words.view(np.uint8)
+    low[: n + 1], low[n + 1 : n + 8] = values, 255
+    least = rays._lowest(low, n + 1)
+    assert least == min(values)
+    assert rays._find(low, words, n, least) == values.index(least)
+    places, hits = np.empty(n + 2, np.int64), np.empty(n + 2, np.int64)
+    count = rays._below(low, words, n, limit, hits, places)
+    assert places[:count].tolist() == [k for k, v in enumerate(values) if v < limit]
+
+
+@pytest.mark.parametrize("length", [7.0, 8.0, 9.0, 40.5])
+def test_more_room_than_the_byte_map_can_say_is_still_measured(length: float) -> None:
+    z, y, x = np.broadcast_arrays(*coordinates())
+    slack = (90.0 + z + 0 * (y + x)).astype(np.float32)
+    entry, target = np.array([[20.0, 60, 30]]), np.array([[20.0, 60 - length, 30]])
+    row = measure([[0, 0]], entry, target, slack, ball((32, 32, 32), 10))[0]
+    assert row[rays.SLACK] == pytest.approx(110.0, abs=1e-4)
+
+
 def test_a_rejected_needle_names_the_structure_it_ran_into() -> None:
     left, right = ball((32, 40, 16), 6), ball((32, 40, 48), 6)
     slack = np.minimum(left, right)

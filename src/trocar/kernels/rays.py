@@ -10,10 +10,11 @@ candidate. ``measure`` samples the survivors in full: smallest slack, bone cross
 corridor.
 
 What a read costs is mostly waiting: for the last one, which said where to look next, and for a
-wrongly guessed branch. So neither stage lets one read wait for another. ``screen`` moves all
-targets of an entry by one sphere step at a time, and who drops out is counted, not branched on.
-``measure`` first copies both byte maps along the needle at even steps, then decides from the copy
-which samples to read in full.
+wrongly guessed branch. So neither stage lets one read wait for another, and what needs no look at
+the map (where a sample lies, how far the next step goes, which byte is the least) is done for many
+samples at once, in loops plain enough for the compiler to turn into vector instructions.
+``screen`` moves all targets of an entry by one sphere step at a time. ``measure`` first copies the
+byte map along the needle at even steps, then decides from the copy which samples to read in full.
 
 Slack is the room left beyond every limit for a needle without thickness; a needle of
 radius r is safe where slack >= r.
@@ -38,6 +39,8 @@ CLEAR, TOO_DEEP, OFF_CONE, OVER_TILT, TOO_CLOSE = range(5)
 # Columns of what ``measure`` returns.
 SLACK, CONTACT, BONE, CORRIDOR, CORRIDOR_CLEARANCE, COSINE, AHEAD, SLACK_AT = range(8)
 
+# Every byte of a word one; the top bit of every byte.
+_ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _BLOCKS = 128  # of entries handed to the threads in turn
 
 
@@ -159,67 +162,77 @@ def _inside(points: Float, shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _set_out(
-    entry: Any, tips: Any, cone: Any, up: Any, limits: Any, status: Any, walk: Any, active: Any
-) -> int:
-    """Ways (unit vector, length, place 0) from all tips to an entry; how many are to be walked."""
+    entry: Any, tips: Any, cone: Any, up: Any, limits: Any, status: Any, lane: Any
+) -> None:
+    """Verdicts of all tips, and their ways into ``lane``: tip, unit vector, length, place 0."""
     step_mm, _, depth, cos_cone, sin_tilt = limits
-    n = 0
+    e0, e1, e2 = entry[0], entry[1], entry[2]
+    c0, c1, c2 = cone[0], cone[1], cone[2]
+    u0, u1, u2 = up[0], up[1], up[2]
     for k in range(tips.shape[1]):
-        z, y, x = entry[0] - tips[0, k], entry[1] - tips[1, k], entry[2] - tips[2, k]
+        z, y, x = e0 - tips[0, k], e1 - tips[1, k], e2 - tips[2, k]
         length = np.sqrt(z * z + y * y + x * x)
         per = 1.0 / max(length, 1e-9)
         z, y, x = z * per, y * per, x * per
-        walk[0, k], walk[1, k], walk[2, k], walk[3, k], walk[4, k] = z, y, x, length, 0.0
+        lane[0, k], lane[1, k], lane[2, k] = tips[0, k], tips[1, k], tips[2, k]
+        lane[3, k], lane[4, k], lane[5, k] = z, y, x
+        lane[6, k], lane[7, k] = length, 0.0
         verdict = CLEAR
-        if abs(z * up[0] + y * up[1] + x * up[2]) > sin_tilt:
-            verdict = OVER_TILT
-        if z * cone[0] + y * cone[1] + x * cone[2] < cos_cone:
-            verdict = OFF_CONE
-        if length * step_mm > depth:
-            verdict = TOO_DEEP
+        verdict = OVER_TILT if abs(z * u0 + y * u1 + x * u2) > sin_tilt else verdict
+        verdict = OFF_CONE if z * c0 + y * c1 + x * c2 < cos_cone else verdict
+        verdict = TOO_DEEP if length * step_mm > depth else verdict
         status[k] = verdict
-        active[n] = k
-        n += verdict == CLEAR
-    return n
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _keep(lane: Any, name: Any, n: int, going: Any) -> int:
+    """Close the ranks: only those of the n needles that are ``going``; how many."""
+    m = 0
+    for i in range(n):
+        if going[i]:
+            if m < i:
+                for a in range(8):
+                    lane[a, m] = lane[a, i]
+                name[m] = name[i]
+            m += 1
+    return m
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _place(lane: Any, i: int) -> tuple[float, float, float]:
+    """Where a needle stands on its way."""
+    t = lane[7, i]
+    return lane[0, i] + t * lane[3, i], lane[1, i] + t * lane[4, i], lane[2, i] + t * lane[5, i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _look(lane: Any, n: int, shape: Any, cell: Any) -> None:
+    """Flat index of the cell in which each of n needles stands."""
+    ny, nx = shape[1], shape[2]
+    for i in range(n):
+        z, y, x = _place(lane, i)
+        cell[i] = (np.int32(z) * ny + np.int32(y)) * nx + np.int32(x)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _advance(
-    tips: Any,
-    walk: Any,
-    active: Any,
-    n: int,
-    doubt: Any,
-    bound: Any,
-    step_mm: float,
-    radius_mm: float,
-) -> tuple[int, int]:
-    """One sphere step of the n active needles; how many go on, how many the bytes leave in doubt.
+    lane: Any, n: int, byte: Any, least: int, step_mm: float, radius_mm: float, going: Any
+) -> int:
+    """One sphere step of n needles by the bytes they stand on; how many arrived.
 
-    No branches: needles that arrived or are in doubt drop out of the list by not being counted.
+    Up to the byte ``least`` a needle is in doubt and stays.
     """
     per_byte, radius = QUANTUM_MM / step_mm, radius_mm / step_mm
-    on, doubts = 0, 0
+    arrived = 0
     for i in range(n):
-        k = active[i]
-        t = walk[4, k]
-        room = (
-            _cell(
-                bound,
-                tips[0, k] + t * walk[0, k],
-                tips[1, k] + t * walk[1, k],
-                tips[2, k] + t * walk[2, k],
-            )
-            * per_byte
-            - radius
-        )
-        free = room > 0.0
-        doubt[doubts] = k
-        doubts += not free
-        active[on] = k
-        on += free & (t < walk[3, k])
-        walk[4, k] = min(t + max(room, 0.5), walk[3, k]) if free else t
-    return on, doubts
+        t, length = lane[7, i], lane[6, i]
+        room = byte[i] * per_byte - radius
+        on = t < length
+        arrived += not on
+        going[i] = on
+        ahead = min(t + max(room, 0.5), length)
+        lane[7, i] = ahead if byte[i] > least else t
+    return arrived
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -239,29 +252,44 @@ def _screen_entries(
 ) -> None:
     """Screen every target of the entries first..last; see ``screen`` for the arguments."""
     step_mm, radius_mm = limits[0], limits[1]
-    walk = np.empty((5, tips.shape[1]))  # unit vector, length, place
-    active = np.empty(tips.shape[1], np.int64)
-    doubt = np.empty(tips.shape[1], np.int64)
+    count = tips.shape[1]
+    bounds = bound.reshape(-1)
+    lane = np.empty((8, count))
+    name, doubt = np.empty(count, np.int64), np.empty(count, np.int64)
+    cell, byte = np.empty(count, np.int64), np.empty(count, np.uint8)
+    going = np.empty(count, np.bool_)
+    least = 0  # the largest byte that leaves a needle in doubt
+    while least < 255 and (least + 1) * (QUANTUM_MM / step_mm) <= radius_mm / step_mm:
+        least += 1
     for e in range(first, last):
-        n = _set_out(entries[e], tips, cone, up, limits, status[e], walk, active)
+        _set_out(entries[e], tips, cone, up, limits, status[e], lane)
+        for k in range(count):
+            name[k] = k
+            going[k] = status[e, k] == CLEAR
+        n = _keep(lane, name, count, going)
         while n > 0:
-            n, doubts = _advance(tips, walk, active, n, doubt, bound, step_mm, radius_mm)
-            for i in range(doubts):
-                k = doubt[i]
-                t, length = walk[4, k], walk[3, k]
-                z, y, x = (
-                    tips[0, k] + t * walk[0, k],
-                    tips[1, k] + t * walk[1, k],
-                    tips[2, k] + t * walk[2, k],
-                )
+            _look(lane, n, bound.shape, cell)
+            doubts = 0
+            for i in range(n):
+                b = bounds[np.uint64(cell[i])]
+                byte[i] = b
+                doubt[doubts] = i
+                doubts += b <= least
+            gone = _advance(lane, n, byte, least, step_mm, radius_mm, going)
+            for j in range(doubts):
+                i = doubt[j]
+                t, length = lane[7, i], lane[6, i]
+                z, y, x = _place(lane, i)
                 room = (_within(slack, z, y, x) - radius_mm) / step_mm
                 if room < 0.0:
-                    status[e, k] = TOO_CLOSE
-                    blame[e, k] = _voxel(offender, z, y, x)
+                    status[e, name[i]] = TOO_CLOSE
+                    blame[e, name[i]] = _voxel(offender, z, y, x)
+                    gone += going[i]
+                    going[i] = False
                 elif t < length:
-                    walk[4, k] = min(t + max(room, 0.5), length)
-                    active[n] = k
-                    n += 1
+                    lane[7, i] = min(t + max(room, 0.5), length)
+            if gone > 0:
+                n = _keep(lane, name, n, going)
 
 
 @njit(cache=True, parallel=True, nogil=True)
@@ -345,8 +373,8 @@ def screen(
         _dealt(len(entries)),
         _inside(entries, slack_mm.shape),
         np.ascontiguousarray(_inside(targets, slack_mm.shape).T),
-        slack_mm,
-        bound,
+        np.ascontiguousarray(slack_mm),
+        np.ascontiguousarray(bound),
         offender,
         np.ascontiguousarray(cone, np.float64),
         np.ascontiguousarray(up, np.float64),
@@ -358,51 +386,120 @@ def screen(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _read_bytes(
-    tip: Any, u: Any, h: float, n: int, bound: Any, sure: Any, low: Any, free: Any
-) -> None:
-    """Both byte maps at the n + 1 samples h apart from the tip outwards."""
+def _cells(tip: Any, u: Any, h: float, n: int, shape: Any, cell: Any) -> None:
+    """Flat index of the cell of each of the n + 1 samples h apart from the tip outwards."""
+    ny, nx = shape[1], shape[2]
     z0, y0, x0 = tip[0], tip[1], tip[2]
     z1, y1, x1 = h * u[0], h * u[1], h * u[2]
-    for k in range(n + 1):
-        z, y, x = np.uint64(z0 + k * z1), np.uint64(y0 + k * y1), np.uint64(x0 + k * x1)
-        low[k] = bound[z, y, x]
-        free[k] = sure[z, y, x]
+    for k in range(n + 1):  # 32 bits: few processors convert longer integers several at once
+        z, y, x = np.int32(z0 + k * z1), np.int32(y0 + k * y1), np.int32(x0 + k * x1)
+        cell[k] = (z * ny + y) * nx + x
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _in_cell(values: Any, cell: int, row: int, plane: int, z: float, y: float, x: float) -> float:
+    """Trilinear value at a point of a known cell of a flat map with these strides."""
+    i, one = np.uint64(cell), np.uint64(1)
+    j, k = i + np.uint64(row), i + np.uint64(plane)
+    m = k + np.uint64(row)
+    fz, fy, fx = z - np.floor(z), y - np.floor(y), x - np.floor(x)
+    a = values[i] + fx * (values[i + one] - values[i])
+    b = values[j] + fx * (values[j + one] - values[j])
+    c = values[k] + fx * (values[k + one] - values[k])
+    d = values[m] + fx * (values[m + one] - values[m])
+    e = a + fy * (b - a)
+    f = c + fy * (d - c)
+    return float(e + fz * (f - e))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lowest(low: Any, n: int) -> int:
+    """The least of the first n bytes."""
+    best = np.uint8(255)
+    for k in range(n):  # typed so that many bytes are compared at once
+        v = low[k]
+        best = v if v < best else best
+    return int(best)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _find(low: Any, words: Any, n: int, value: int) -> int:
+    """First place of a value found in ``low[:n + 1]``; ``words`` are the bytes, eight by eight."""
+    pattern = np.uint64(value) * _ONES
+    w = 0
+    for i in range(n // 8, -1, -1):
+        x = words[i] ^ pattern
+        w = i if (x - _ONES) & ~x & _TOPS else w  # a byte of x is zero
+    k = 8 * w
+    for j in range(8 * w + 7, 8 * w - 1, -1):
+        k = j if low[j] == value else k
+    return k
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _below(low: Any, words: Any, n: int, limit: int, hits: Any, out: Any) -> int:
+    """Places of the first n + 1 bytes below ``limit`` (1 to 255) into ``out``; how many.
+
+    Eight bytes at a time are looked at by their upper seven bits, then each byte of those words
+    that may hold one.
+    """
+    half = np.uint64((limit + 1) // 2) * _ONES
+    found = 0
+    for i in range(n // 8 + 1):
+        x = (words[i] >> np.uint64(1)) & ~_TOPS
+        hits[found] = i
+        found += ((x - half) & ~x & _TOPS) != 0  # a byte of x is below half
+    count = 0
+    for i in range(found):
+        for k in range(8 * hits[i], 8 * hits[i] + 8):
+            out[count] = k
+            count += low[k] < limit
+    return count
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _least_slack(
-    tip: Any, u: Any, h: float, n: int, slack: Any, low: Any, doubt: Any, step_mm: float, out: Any
+    tip: Any,
+    u: Any,
+    h: float,
+    n: int,
+    slack: Any,
+    flat: Any,
+    bound: Any,
+    cell: Any,
+    low: Any,
+    words: Any,
+    hits: Any,
+    doubt: Any,
+    step_mm: float,
+    out: Any,
 ) -> None:
     """Smallest trilinear slack and where (distance from the tip, mm), into ``out``.
 
-    ``low`` holds the byte map at the samples. The sample with the lowest byte gives a first value;
-    samples whose byte cannot rule out a lower one are read in full. Then quarter steps about the
-    smallest.
+    The sample with the lowest byte gives a first value; samples whose byte cannot rule out a lower
+    one are read in full. Then quarter steps about the smallest.
     """
-    best = low[0]
-    for k in range(1, n + 1):
-        best = min(best, low[k])
-    guess = 0
-    while low[guess] != best:
-        guess += 1
-    at = guess * h
-    least = _within(slack, tip[0] + at * u[0], tip[1] + at * u[1], tip[2] + at * u[2])
-    # 0 says nothing: the slack may be below it.
-    limit = np.uint8(min(max(np.ceil(least / QUANTUM_MM), 1.0), 255.0))
-    doubts = 0
+    row, plane = slack.shape[2], slack.shape[1] * slack.shape[2]
+    z0, y0, x0 = tip[0], tip[1], tip[2]
+    z1, y1, x1 = h * u[0], h * u[1], h * u[2]
     for k in range(n + 1):
-        doubt[doubts] = k
-        doubts += low[k] < limit
-    for i in range(doubts):
-        t = doubt[i] * h
-        v = _within(slack, tip[0] + t * u[0], tip[1] + t * u[1], tip[2] + t * u[2])
-        at = t if v < least else at
+        low[k] = bound[np.uint64(cell[k])]
+    for k in range(n + 1, n + 8):
+        low[k] = 255  # the rest of the last word
+    place = _find(low, words, n, _lowest(low, n + 1))
+    z, y, x = z0 + place * z1, y0 + place * y1, x0 + place * x1
+    least = _in_cell(flat, cell[place], row, plane, z, y, x)
+    # 0 says nothing: the slack may be below it.
+    limit = int(min(max(np.ceil(least / QUANTUM_MM), 1.0), 255.0))
+    for i in range(_below(low, words, n, limit, hits, doubt)):
+        k = doubt[i]
+        v = _in_cell(flat, cell[k], row, plane, z0 + k * z1, y0 + k * y1, x0 + k * x1)
+        place = k if v < least else place
         least = min(least, v)
-    centre = at
+    at = place * h
     for q in (-3, -2, -1, 1, 2, 3):
-        t = min(max(centre + 0.25 * q * h, 0.0), n * h)
-        v = _within(slack, tip[0] + t * u[0], tip[1] + t * u[1], tip[2] + t * u[2])
+        t = min(max((place + 0.25 * q) * h, 0.0), n * h)
+        v = _within(slack, z0 + t * u[0], y0 + t * u[1], x0 + t * u[2])
         at = t if v < least else at
         least = min(least, v)
     out[SLACK], out[SLACK_AT] = least, at * step_mm
@@ -411,9 +508,15 @@ def _least_slack(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _cosine(surface: Any, z: float, y: float, x: float, w: Any) -> float:
     """Cosine between the walking direction and the inward normal of a signed distance."""
-    gz = _linear(surface, z + 1, y, x) - _linear(surface, z - 1, y, x)
-    gy = _linear(surface, z, y + 1, x) - _linear(surface, z, y - 1, x)
-    gx = _linear(surface, z, y, x + 1) - _linear(surface, z, y, x - 1)
+    nz, ny, nx = surface.shape
+    if 1.0 <= z < nz - 2.0 and 1.0 <= y < ny - 2.0 and 1.0 <= x < nx - 2.0:
+        gz = _within(surface, z + 1, y, x) - _within(surface, z - 1, y, x)
+        gy = _within(surface, z, y + 1, x) - _within(surface, z, y - 1, x)
+        gx = _within(surface, z, y, x + 1) - _within(surface, z, y, x - 1)
+    else:
+        gz = _linear(surface, z + 1, y, x) - _linear(surface, z - 1, y, x)
+        gy = _linear(surface, z, y + 1, x) - _linear(surface, z, y - 1, x)
+        gx = _linear(surface, z, y, x + 1) - _linear(surface, z, y, x - 1)
     size = np.sqrt(gz * gz + gy * gy + gx * gx)
     if size == 0.0:
         return 0.0
@@ -428,6 +531,7 @@ def _cross_bone(
     n: int,
     bone: Any,
     sure: Any,
+    cell: Any,
     surface: Any,
     parts: Any,
     part: int,
@@ -445,7 +549,7 @@ def _cross_bone(
     while k <= n:
         t = k * h
         z, y, x = entry[0] + t * w[0], entry[1] + t * w[1], entry[2] + t * w[2]
-        free = int(sure[n - k])
+        free = int(sure[np.uint64(cell[n - k])])
         hop = 1
         if free >= 2 or (free <= -2 and part == 0):
             v = float(free)
@@ -520,12 +624,14 @@ def _measure_some(
     out: Any,
 ) -> None:
     step_mm, settle, ahead = settings
+    flat, bounds, sures = slack.reshape(-1), bound.reshape(-1), sure.reshape(-1)
     u = np.empty(3)
     w = np.empty(3)
     nz, ny, nx = slack.shape
     most = int(np.sqrt(nz * nz + ny * ny + nx * nx)) + 2
-    low, free = np.empty(most, np.uint8), np.empty(most, np.int8)
-    doubt = np.empty(most, np.int64)
+    cell, hits, doubt = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+    words = np.empty(most // 8 + 2, np.uint64)
+    low = words.view(np.uint8)
     for p in range(first, last):
         e, t = pairs[p, 0], pairs[p, 1]
         for a in range(3):
@@ -537,9 +643,13 @@ def _measure_some(
         row = out[p]
         n = max(1, int(np.ceil(length)))
         h = length / n
-        _read_bytes(targets[t], u, h, n, bound, sure, low, free)
-        _least_slack(targets[t], u, h, n, slack, low, doubt, step_mm, row)
-        _cross_bone(entries[e], w, h, n, bone, free, surface, parts, part, settle, step_mm, row)
+        _cells(targets[t], u, h, n, slack.shape, cell)
+        _least_slack(
+            targets[t], u, h, n, slack, flat, bounds, cell, low, words, hits, doubt, step_mm, row
+        )
+        _cross_bone(
+            entries[e], w, h, n, bone, sures, cell, surface, parts, part, settle, step_mm, row
+        )
         row[AHEAD] = _room_ahead(targets[t], w, bone, sure, ahead) * step_mm
 
 
@@ -612,10 +722,10 @@ def measure(
         np.ascontiguousarray(pairs, np.int64),
         _inside(entries, slack_mm.shape),
         _inside(targets, slack_mm.shape),
-        slack_mm,
-        bound,
+        np.ascontiguousarray(slack_mm),
+        np.ascontiguousarray(bound),
         bone_mm,
-        sure,
+        np.ascontiguousarray(sure),
         surface_mm,
         parts,
         part,
