@@ -123,3 +123,9 @@ def test_every_needle_leaves_enough_outside_the_skin_to_hold(planned: pathway.Pl
     reserve = float(limits.value("hub_reserve"))
     for option in planned.plan.options:
         assert option.needle.length_mm >= option.depth_mm + reserve
+
+
+def test_every_needle_has_its_three_fluoroscopic_views(planned: pathway.Planned) -> None:
+    assert len(planned.plan.options) > 3
+    assert set(planned.views) == set(range(len(planned.plan.options)))
+    assert all(len(views) == 3 for views in planned.views.values())

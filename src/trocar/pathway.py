@@ -521,7 +521,7 @@ def _proposed(candidates: tuple[Mask, ...], site: Site) -> tuple[Mask, tuple[Fin
 def _views(ct: Any, options: tuple[Any, ...]) -> dict[int, tuple[View, View, View]]:
     from trocar.simulation.fluoroscopy import needle_views
 
-    return {i: needle_views(ct, option) for i, option in enumerate(options[:3])}
+    return {i: needle_views(ct, option) for i, option in enumerate(options)}
 
 
 def _input_hashes(paths: Mapping[str, Path | str | None]) -> dict[str, str]:

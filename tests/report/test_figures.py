@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from trocar.facts.products import needle
 from trocar.model.plan import GantryAngles, Trajectory
@@ -141,7 +142,7 @@ def test_far_structures_are_not_named_on_a_slice(sheet) -> None:
 
 def _picture(figure: figures.Figure) -> np.ndarray:
     kind, _, content = figure.uri.partition(",")
-    assert kind == "data:image/png;base64"
+    assert kind in ("data:image/png;base64", "data:image/webp;base64")
     return np.asarray(Image.open(BytesIO(base64.b64decode(content))).convert("RGB"), dtype=float)
 
 
@@ -156,6 +157,24 @@ def test_slices_and_radiographs_are_drawn(sheet, language) -> None:
         assert picture.shape[1] > 1000
         assert np.ptp(picture, axis=-1).max() > 100  # there is colour: outlines and a needle
         assert len(figure.uri) < 900_000
+
+
+def test_a_compact_picture_shows_the_same_in_less_than_half_the_room() -> None:
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=(600, 600)), 1.5)  # as a CT's
+
+    def drawn(*, grain: bool, compact: bool) -> figures.Figure:
+        with figures.drawing("en") as (plt, _):
+            figure, axes = figures.panes(plt, 1, 1)
+            axes[0, 0].imshow(noise if grain else noise > 0.2, cmap="gray")
+            axes[0, 0].plot([100, 500], [100, 400], color="#3fe0ff")
+            uri = figures.picture(figure, plt, compact=compact)
+        return figures.Figure(uri=uri, title="", caption="")
+
+    whole, lean = (drawn(grain=True, compact=compact) for compact in (False, True))
+    assert len(lean.uri) < 0.5 * len(whole.uri)
+    assert np.abs(_picture(whole) - _picture(lean)).mean() < 4.0  # of 255
+    assert np.ptp(_picture(lean), axis=-1).max() > 100  # the coloured line is there
+    assert len(drawn(grain=False, compact=True).uri) <= len(drawn(grain=False, compact=False).uri)
 
 
 def test_the_skin_map_shows_where_a_needle_may_enter(sheet) -> None:

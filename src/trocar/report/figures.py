@@ -38,6 +38,7 @@ _NAMED_MM = 40.0  # structures farther from the needle are outlined on its slice
 _WORDS_MM = 38.0  # margin beyond the tip on a slice, for words
 _ROWS = 26  # places for a word in each of the two columns of a picture
 _ON_FILM = 4  # structures outlined on a radiograph beside lesion and canal
+_QUALITY = 85  # of 100, of a compact picture
 _GREY_SPREAD = 6  # red, green and blue closer than this (of 255) count as grey
 _LEAST = "Across the needle where it has least room"
 _SEEN = 0.3  # a letter of orientation is printed when the axis turns at least this much that way
@@ -245,6 +246,7 @@ def needle_slices(
     shapes: Outlines,
     *,
     language: Language,
+    compact: bool = False,
 ) -> Figure:
     """Four cuts for one needle: tilted axial in two windows, across it, and a cross-section."""
     tilted, across = needle_planes(option)
@@ -267,7 +269,7 @@ def needle_slices(
             drawn = (scan.volume, shapes, option)
             _slice(axis, drawn, pane, window, solid, near, language=language, t=t)
             axis.set_title(title if axis is not axes[1, 1] else t(why), fontsize=8, pad=3)
-        uri = png(figure, plt)
+        uri = picture(figure, plt, compact=compact)
     return Figure(
         uri=uri,
         title=translate("Slices along the needle", language),
@@ -531,7 +533,12 @@ def _needle_circle(axis: Any, pane: Pane, option: Trajectory, t: Words) -> list[
 
 
 def radiographs(
-    views: Sequence[View], option: Trajectory, shapes: Outlines, *, language: Language
+    views: Sequence[View],
+    option: Trajectory,
+    shapes: Outlines,
+    *,
+    language: Language,
+    compact: bool = False,
 ) -> Figure:
     """The fluoroscopic views of one needle: needle, lesion and structures drawn on each."""
     with drawing(language) as (plt, t):
@@ -539,7 +546,7 @@ def radiographs(
         for axis, view in zip(axes[0], views, strict=True):
             _radiograph(axis, view, option, shapes, language=language, t=t)
             axis.set_title(f"{t(view.name)}\n{_c_arm(view, t)}", fontsize=7.5, pad=3)
-        uri = png(figure, plt)
+        uri = picture(figure, plt, compact=compact)
     return Figure(
         uri=uri,
         title=translate("Fluoroscopic views computed from the CT", language),
@@ -773,7 +780,7 @@ def skin_map(
         _draw_entries(axis, frame, plan.options, face)
         _fit_skin(axis, frame.flat(points[allowed]), frame, plan.options, face)
         _letters(axis, right, -SUPERIOR, dark=True)
-        uri = png(figure, plt, colours=None)
+        uri = picture(figure, plt, colours=None)
     return Figure(
         uri=uri,
         title=translate("Skin map", language),
@@ -1123,17 +1130,30 @@ def panes(plt: Any, rows: int, columns: int, *, title_lines: int = 1) -> tuple[A
     return figure, axes
 
 
-def png(figure: Any, plt: Any, *, colours: int | None = 64) -> str:
-    """The figure as a data URI of a PNG: greys and at most so many colours, or all (None)."""
+def picture(figure: Any, plt: Any, *, colours: int | None = 64, compact: bool = False) -> str:
+    """The figure as a data URI: greys and at most so many colours (PNG), or all (WebP).
+
+    Both keep every pixel. ``compact`` need not, where that takes less room: a third for a CT.
+    """
     from PIL import Image
 
     figure.set_dpi(_DPI)
     figure.canvas.draw()
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
     plt.close(figure)
+    if colours:
+        uris = [_encoded(_paletted(image, colours), "PNG")]
+    else:
+        uris = [_encoded(image, "WEBP", lossless=True)]
+    if compact:
+        uris.append(_encoded(image, "WEBP", quality=_QUALITY))
+    return min(uris, key=len)
+
+
+def _encoded(image: Any, kind: str, **settings: Any) -> str:
     packed = BytesIO()
-    (_paletted(image, colours) if colours else image).save(packed, "PNG")
-    return data_uri(packed.getvalue(), "image/png")
+    image.save(packed, kind, **settings)
+    return data_uri(packed.getvalue(), f"image/{kind.lower()}")
 
 
 def _paletted(image: Any, colours: int) -> Any:

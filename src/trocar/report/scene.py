@@ -88,7 +88,7 @@ def scene(
             axis.set_title(t(title), fontsize=8, pad=3)
             labels = _anchors(anatomy, lesion, options, chosen, grid, language, t)
             figures.annotate_scene(axis, labels, (grid.shape[1] * _ZOOM,) * 2, grid.axes)
-        uri = figures.png(figure, plt, colours=None)
+        uri = figures.picture(figure, plt, colours=None)
     return Figure(
         uri=uri,
         title=translate("Bone, lesion and needles in three dimensions", language),

@@ -32,6 +32,7 @@ from trocar.report.words import Language
 
 _FAR_MM = 100.0  # structures farther than this are named on one line, not tabled
 _SAID_FIRST = 4  # structures that were not identified, as named in the headline
+_EVERY_PIXEL = 3  # needles whose pictures keep every pixel; those of later ones are compact
 _LONG_BONES = ("femur", "humerus")  # of which Mirels' score speaks
 
 _GENTLE_NAMES = {"click_mm": "click in the lesion", "count": "needles asked for"}
@@ -543,10 +544,15 @@ def _needle_page(
     t: Speaker,
 ) -> NeedlePage:
     own_views = views.get(index)
+    compact = index >= _EVERY_PIXEL
     drawn = []
     if own_views:
-        drawn = [figures.radiographs(own_views, option, shapes, language=t.language)]
-    drawn.append(figures.needle_slices(scan, anatomy, option, shapes, language=t.language))
+        drawn = [
+            figures.radiographs(own_views, option, shapes, language=t.language, compact=compact)
+        ]
+    drawn.append(
+        figures.needle_slices(scan, anatomy, option, shapes, language=t.language, compact=compact)
+    )
     own = gravest_first(option.findings)
     return NeedlePage(
         number=index + 1,
