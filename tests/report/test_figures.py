@@ -214,6 +214,13 @@ def test_the_scene_shows_the_lesion_and_the_needle(sheet) -> None:
     assert blue.sum() > 1000
 
 
+def test_a_rim_in_the_shade_is_no_dark_line() -> None:
+    ways = np.array([[[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
+    colour, opacity = scene._lit(ways, scene._LOOKS["bone"])
+    assert colour[0, 1:].min() > 0.6 * colour[0, 0].min()
+    assert np.all(opacity[0, 1:] > opacity[0, 0])  # and still an outline
+
+
 def test_a_sphere_is_found_at_its_depth_and_lit_from_the_front() -> None:
     grid = Grid.from_spacing((80, 80, 80), (1.0, 1.0, 1.0), (-40.0, -40.0, -40.0))
     points = grid.to_world(np.stack(np.indices(grid.shape), axis=-1))
