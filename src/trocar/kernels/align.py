@@ -27,6 +27,7 @@ _MAD = 1.4826  # standard deviations in a median absolute deviation
 _SEARCH_MM = 4.0  # voxel of the search for a start
 _STARTS = 3  # so many of the best shifts of a search are followed up
 _RIM_MM = 2.0  # the blurred rim of something bright; left out with it
+_LUMP_MM = 1.5  # standard deviation over which a change is averaged to tell lumps from edges
 _LEAST = 64  # fewer points than this hold no pose
 
 
@@ -62,6 +63,7 @@ def align_rigid(
     *,
     darkest: float,
     brightest: float,
+    brighter: float = np.inf,
     start: Float | None = None,
     blur_mm: Sequence[float] = (4.0, 2.0, 1.0),
 ) -> Alignment:
@@ -69,7 +71,8 @@ def align_rigid(
 
     ``around`` marks the voxels of ``fixed`` in and around the bone; the affines (4x4) take indices
     (slice, row, column) to world mm. Values below ``darkest`` are held there (air, gas), those
-    above ``brightest`` left out. ``start`` (4x4, fixed to moving world) is where to begin. The
+    above ``brightest`` left out, as are lumps that are by more than ``brighter`` brighter in the
+    moving image. ``start`` (4x4, fixed to moving world) is where to begin. The
     levels blur both images to ``blur_mm`` (standard deviation), coarse to fine: the first sets how
     far a start may be off (about three times as far). Finds the least weighed sum of squares of
     fixed - gain * moving - offset by Gauss-Newton steps with the mean of both images' slopes. When
@@ -91,8 +94,10 @@ def align_rigid(
     cell = _cell_mm3(around, fixed_affine, index)
     for blur in blur_mm:
         # What is bright in one image is left out of both, or their blurs would not be comparable.
-        f_blurred = f.blurred(blur, f.kept & m.kept_on(f, pose))
-        m_blurred = m.blurred(blur, m.kept & f.kept_on(m, np.linalg.inv(pose)))
+        back = np.linalg.inv(pose)
+        same = f.kept & m.mask_on(m.kept, f, pose) & ~_brightened(f, m, pose, brighter)
+        f_blurred = f.blurred(blur, same)
+        m_blurred = m.blurred(blur, m.kept & f.mask_on(same, m, back))
         result = _descend(f_blurred, m_blurred, world, centre, pose, blur, cell)
         if not np.isfinite(result.error_mm):
             return result
@@ -194,11 +199,11 @@ class _Image:
             spacing_mm=spacing,
         )
 
-    def kept_on(self, other: _Image, pose: Float) -> NDArray[np.bool_]:
-        """``kept`` at the voxels of another image; ``pose`` takes its world to this one's."""
+    def mask_on(self, mask: NDArray[np.bool_], other: _Image, pose: Float) -> NDArray[np.bool_]:
+        """A mask of this image on another's voxels; ``pose`` takes its world to this one's."""
         way = (np.linalg.inv(self.affine) @ pose @ other.affine)[:3]
         n = other.values.shape
-        return field.resample_nearest(self.kept, way, (n[0], n[1], n[2]), 1).astype(bool)
+        return field.resample_nearest(mask, way, (n[0], n[1], n[2]), 1).astype(bool)
 
     def blurred(self, blur_mm: float, kept: NDArray[np.bool_]) -> _Blurred:
         """The image blurred without what is not kept (a normalised convolution)."""
@@ -213,6 +218,18 @@ class _Image:
             left=left,
             inverse=np.linalg.inv(self.affine),
         )
+
+
+def _brightened(f: _Image, m: _Image, pose: Float, by: float) -> NDArray[np.bool_]:
+    """Where a lump of the moving image is brighter than the fixed one; a shifted cortex is thin."""
+    from scipy import ndimage
+
+    way = (np.linalg.inv(m.affine) @ pose @ f.affine)[:3]
+    n = f.values.shape
+    there = field.resample_linear(m.values, way, (n[0], n[1], n[2]), float("nan"))
+    more = np.nan_to_num(there - f.values)
+    lump = ndimage.gaussian_filter(more, _LUMP_MM / f.spacing_mm, truncate=3.0) > by
+    return field.distance_to(lump, tuple(f.spacing_mm)) <= _RIM_MM
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -171,6 +171,23 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Registration:
+    """How the treated bone of a later image lies against that of the planning image.
+
+    ``transform`` (4x4) takes an LPS point of the planning image to the same place of the bone in
+    the later one. ``error_mm`` is the standard error over the bone, ``correlation`` that of both
+    images around the bone, ``overlap`` the share of the bone that the later image holds.
+    """
+
+    transform: Float
+    error_mm: float
+    correlation: float
+    overlap: float
+    shift_mm: float  # how far the bone's centre moved
+    turn_deg: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CementLeak:
     """Cement outside the bone in one compartment, simulated or measured.
 
@@ -197,7 +214,9 @@ class Fill:
     ``fraction`` is the share of each voxel that is cement, 0 to 1. ``volume_ml`` is all of it, in
     bone, in the needle's track and leaked; ``low_ml`` and ``high_ml`` its interval. Fills are
     shares of the lesion's and of the bone's volume; None where lesion or bone is not known.
-    ``unknown`` names what could not be told apart (such as a canal without a label).
+    ``unknown`` names what could not be told apart (such as a canal without a label). A measured
+    fill has the voxels of the CT it was read on, laid by ``registration`` into the space of the
+    planning image, where everything else of the case lies.
     """
 
     lesion_id: str
@@ -217,6 +236,7 @@ class Fill:
     old_cement_ml: float = 0.0  # seen before the procedure; not counted in volume_ml
     unknown: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    registration: Registration | None = None
 
     @property
     def leaked_ml(self) -> float:
