@@ -14,7 +14,8 @@ from pydicom.uid import generate_uid
 from trocar.errors import InputError
 from trocar.io.dicom import Catalogue, find_series
 from trocar.io.files import open_items
-from trocar.io.volumes import inspect, read_scan
+from trocar.io.volumes import inspect, read_scan, write_labels
+from trocar.model.space import Labels
 
 Array = np.ndarray[Any, Any]
 
@@ -78,6 +79,47 @@ def test_the_hash_is_of_contents_not_of_names(tmp_path: Path, write_series: Any,
     shutil.make_archive(str(tmp_path / "z"), "zip", tmp_path / "a")
     assert a == b == read_scan(tmp_path / "z.zip").sha256
     assert len({a, c, d}) == 3
+
+
+def test_lone_zips_in_a_folder_are_read_as_if_unpacked(
+    tmp_path: Path, write_series: Any, hu: Array
+) -> None:
+    write_series(tmp_path / "a", hu, SeriesDescription="bone")
+    place = tmp_path / "study"
+    place.mkdir()
+    shutil.make_archive(str(place / "first"), "zip", tmp_path / "a")
+    regions = Labels(
+        grid=read_scan(tmp_path / "a").volume.grid,
+        values=(hu > np.median(hu)).astype(np.uint8),
+        names={1: "vertebrae_L3"},
+    )
+    write_labels(place / "regions.nii.gz", regions)  # no reason not to look into the zip
+    scan = read_scan(place)
+    assert np.array_equal(scan.volume.values, hu)
+    assert scan.sha256 == read_scan(tmp_path / "a").sha256
+    states = {row.name: row.state for row in inspect(place).rows}
+    assert states == {"bone": "usable", "regions.nii.gz": "regions"}
+    # Beside its own unpacked files a zip stays closed: every slice would be there twice.
+    shutil.copytree(tmp_path / "a", place / "unpacked")
+    assert np.array_equal(read_scan(place).volume.values, hu)
+    shut = next(row for row in inspect(place).rows if row.name == "first.zip")
+    assert (shut.what, shut.usable) == ("zip archive", False)
+    assert "not opened" in shut.why
+
+
+def test_a_zip_in_a_zip_and_a_damaged_one_are_named(
+    tmp_path: Path, write_series: Any, hu: Array
+) -> None:
+    write_series(tmp_path / "a", hu)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "c").mkdir()
+    shutil.make_archive(str(tmp_path / "b" / "in"), "zip", tmp_path / "a")
+    shutil.make_archive(str(tmp_path / "c" / "out"), "zip", tmp_path / "b")
+    with pytest.raises(InputError, match=r"a zip inside a zip; unpack out\.zip/in\.zip first"):
+        read_scan(tmp_path / "c")
+    (tmp_path / "c" / "out.zip").write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"out\.zip is a damaged zip archive"):
+        read_scan(tmp_path / "c")
 
 
 @settings(max_examples=25, deadline=None)

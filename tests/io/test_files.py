@@ -7,7 +7,7 @@ import pytest
 
 from trocar.errors import InputError
 from trocar.io import files
-from trocar.io.files import open_items, open_source
+from trocar.io.files import inside_zips, open_items, open_source
 
 
 def _zip(path: Path, members: dict[str, bytes]) -> Path:
@@ -56,6 +56,47 @@ def test_a_zip_bomb_is_stopped_by_what_it_unpacks_to(
     monkeypatch.setattr(files, "MAX_FILES", 0)
     with pytest.raises(InputError, match="holds 1 files"), open_items(packed):
         pass
+
+
+def test_zips_in_a_folder_are_opened_but_not_those_inside_them(tmp_path: Path) -> None:
+    inner = _zip(tmp_path / "inner.zip", {"deep": b"deep"}).read_bytes()
+    (tmp_path / "inner.zip").unlink()
+    _zip(tmp_path / "one.zip", {"a": b"one", "inner.zip": inner})
+    (tmp_path / "sub").mkdir()
+    _zip(tmp_path / "sub" / "two.ZIP", {"a": b"two"})
+    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 and nothing more")
+    (tmp_path / "c").write_bytes(b"three")
+    with open_items(tmp_path) as items, inside_zips(items) as (found, refused):
+        assert {i.name: i.read() for i in found} == {
+            "c": b"three",
+            "one.zip/a": b"one",
+            "one.zip/inner.zip": inner,
+            "sub/two.ZIP/a": b"two",
+        }
+        source = next(i.source for i in found if i.name == "sub/two.ZIP/a")
+    assert open_source(source).read() == b"two"
+    assert refused == {"bad.zip": "bad.zip is a damaged zip archive"}
+
+
+def test_the_zips_of_a_folder_share_the_guards_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        _zip(tmp_path / f"{name}.zip", {"x": bytes(400), "y": bytes(400)})
+
+    def opened() -> tuple[list[str], list[str]]:
+        with open_items(tmp_path) as items, inside_zips(items) as (found, refused):
+            return sorted({i.name.split("/")[0] for i in found}), sorted(refused)
+
+    assert opened() == (["a.zip", "b.zip", "c.zip"], [])
+    with monkeypatch.context() as less:
+        less.setattr(files, "MAX_TOTAL_BYTES", 2000)
+        assert opened() == (["a.zip", "b.zip"], ["c.zip"])
+    with monkeypatch.context() as less:
+        less.setattr(files, "MAX_FILES", 4)
+        assert opened() == (["a.zip", "b.zip"], ["c.zip"])
+    monkeypatch.setattr(files, "MAX_ARCHIVES", 2)
+    assert opened() == ([], ["a.zip", "b.zip", "c.zip"])
 
 
 def test_what_is_not_there_or_damaged_is_one_sentence(tmp_path: Path) -> None:

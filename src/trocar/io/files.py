@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +19,7 @@ from trocar.errors import InputError
 MAX_MEMBER_BYTES = 2 << 30
 MAX_TOTAL_BYTES = 16 << 30
 MAX_FILES = 200_000
+MAX_ARCHIVES = 64  # in one folder; each stays open while it is read
 
 # What reading raises for a damaged or encrypted file or archive.
 _UNREADABLE = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
@@ -114,6 +115,43 @@ def open_items(path: str | Path) -> Iterator[tuple[Item, ...]]:
             yield _in_zip(place, archive)
     else:
         yield (Item(name=place.name, path=place),)
+
+
+def is_zip(item: Item) -> bool:
+    """Is this, by its name, an archive of other files?"""
+    return item.name.lower().endswith(".zip")
+
+
+@contextmanager
+def inside_zips(items: Sequence[Item]) -> Iterator[tuple[tuple[Item, ...], dict[str, str]]]:
+    """The same files with what is in the zips among them, and why a zip could not be opened.
+
+    Zips on disk only: one inside another is left closed. All together keep within the guards of
+    one archive, and none is opened when there are more than ``MAX_ARCHIVES``.
+    """
+    zips = [item for item in items if is_zip(item) and item.archive is None]
+    found = [item for item in items if not is_zip(item) or item.archive is not None]
+    refused: dict[str, str] = {}
+    if len(zips) > MAX_ARCHIVES:
+        refused = {z.name: f"one of {len(zips)} zips; give it by itself" for z in zips}
+        zips = []
+    left = MAX_TOTAL_BYTES
+    with ExitStack() as stack:
+        for place in zips:
+            try:
+                inner = stack.enter_context(open_items(place.path))
+            except InputError as error:
+                refused[place.name] = str(error)
+                continue
+            size = sum(item.size for item in inner if item.archive is not None)
+            if inner[:1] and inner[0].archive is None:
+                refused[place.name] = f"{place.name} is a damaged zip archive"
+            elif size > left or len(found) + len(inner) > MAX_FILES:
+                refused[place.name] = "the zips of this folder hold too much; give this by itself"
+            else:
+                left -= size
+                found += [replace(item, name=f"{place.name}/{item.name}") for item in inner]
+        yield tuple(found), refused
 
 
 def open_source(source: str) -> BinaryIO:

@@ -8,6 +8,8 @@ had to be changed on the way in is told in the scan's findings.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from trocar.errors import InputError
 from trocar.io import dicom
 from trocar.io.dicom import Catalogue, Series, find_series
-from trocar.io.files import Item, open_items
+from trocar.io.files import Item, inside_zips, is_zip, open_items
 from trocar.io.formats import (
     NIFTI,
     VOLUMES,
@@ -114,15 +116,14 @@ def inspect(path: str | Path) -> Inspection:
     Raises InputError only when the path itself is not there or no archive; whatever the files hold
     becomes a row.
     """
-    with open_items(path) as items:
-        volumes = [i for i in items if suffix_of(i.name) in VOLUMES]
-        catalogue = find_series([i for i in items if suffix_of(i.name) not in VOLUMES])
-    rows = [_series_row(s) for s in catalogue.series] + [_volume_row(i) for i in volumes]
+    with _sorted(path) as (catalogue, volumes):
+        rows = [_series_row(s) for s in catalogue.series] + [_volume_row(i) for i in volumes]
     for name, sentence in catalogue.broken.items():
-        rows.append(SeriesReport(name=name, what="damaged file", usable=False, why=sentence))
+        what = "zip archive" if name.lower().endswith(".zip") else "damaged file"
+        rows.append(SeriesReport(name=name, what=what, usable=False, why=sentence))
     for item in catalogue.others:
-        if suffix_of(item.name) == ".zip":
-            why = "archives inside a folder or an archive are not opened; give this one by itself"
+        if is_zip(item):
+            why = "a zip beside images or inside another zip is not opened; give this one by itself"
             rows.append(SeriesReport(name=item.name, what="zip archive", usable=False, why=why))
     if not rows:
         why = _nothing(catalogue)
@@ -183,13 +184,44 @@ def read_scan(
     """
     if suffix_of(str(path)) in VOLUMES:
         return _scan_of_file(Path(path))
-    with open_items(path) as items:
-        others = [i for i in items if suffix_of(i.name) not in VOLUMES]
-        volumes = [i for i in items if suffix_of(i.name) in VOLUMES and i.archive is None]
-        catalogue = find_series(others, progress)
-        if not catalogue.series and len(volumes) == 1:
-            return _scan_of_file(volumes[0].path)
+    with _sorted(path, progress) as (catalogue, volumes):
+        alone = [i.path for i in volumes if i.archive is None]
+        if not catalogue.series and len(alone) == 1:
+            return _scan_of_file(alone[0])
         return dicom.read_series(_chosen(catalogue, series, path), progress)
+
+
+@contextmanager
+def _sorted(
+    path: str | Path, progress: Progress | None = None
+) -> Iterator[tuple[Catalogue, list[Item]]]:
+    """The DICOM series at a path, and the volume files.
+
+    Zips in a folder are opened when no image that can be a CT lies beside them: a zip next to its
+    own unpacked files would give every slice twice.
+    """
+    with ExitStack() as stack:
+        items = stack.enter_context(open_items(path))
+        catalogue, volumes = _apart(items, progress)
+        zips = any(is_zip(item) and item.archive is None for item in catalogue.others)
+        if zips and not catalogue.series and not any(map(_may_be_ct, volumes)):
+            items, refused = stack.enter_context(inside_zips(items))
+            catalogue, volumes = _apart(items, progress)
+            catalogue = replace(catalogue, broken={**catalogue.broken, **refused})
+        yield catalogue, volumes
+
+
+def _apart(items: Sequence[Item], progress: Progress | None) -> tuple[Catalogue, list[Item]]:
+    volumes = [i for i in items if suffix_of(i.name) in VOLUMES]
+    return find_series([i for i in items if suffix_of(i.name) not in VOLUMES], progress), volumes
+
+
+def _may_be_ct(item: Item) -> bool:
+    """Whether a volume file is no label map, as far as it can be read."""
+    try:
+        return item.archive is None and not _not_hounsfield(read_volume(item.path)[0])
+    except InputError:
+        return True  # a damaged one is told of, not passed over
 
 
 def _chosen(catalogue: Catalogue, wanted: str | None, path: str | Path) -> Series:
@@ -217,7 +249,9 @@ def _chosen(catalogue: Catalogue, wanted: str | None, path: str | Path) -> Serie
 
 
 def _nothing(catalogue: Catalogue) -> str:
-    zips = [item.name for item in catalogue.others if item.name.lower().endswith(".zip")]
+    zips = [item.name for item in catalogue.others if is_zip(item)]
+    if any(is_zip(item) and item.archive is not None for item in catalogue.others):
+        return f"there is no image here but a zip inside a zip; unpack {zips[0]} first"
     if zips:
         return f"there is no image here but {len(zips)} zip archives; give one, such as {zips[0]}"
     return "there is no DICOM, NIfTI, NRRD or MetaImage file here; give the folder of a CT"
