@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 import zipfile
 from pathlib import Path
@@ -236,6 +237,51 @@ def test_a_seg_of_an_oblique_tilted_ct_goes_by_the_affine(
     for name in "xyz":
         found = read_mask(tmp_path / "seg.dcm", name=name, like=scan.volume.grid)
         assert np.array_equal(found.values, labels.mask(name).values)
+
+
+def _standard_errors(path: Path) -> list[str]:
+    """What dciodvfy finds wrong by the DICOM standard (errors; it also warns)."""
+    program = shutil.which("dciodvfy")
+    if program is None:
+        pytest.skip("dciodvfy is not installed; apt-get install dicom3tools")
+    said = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+    lines = (said.stdout + said.stderr).splitlines()
+    assert "Segmentation" in lines  # it knows what it looks at
+    return [line for line in lines if line.startswith("Error")]
+
+
+@pytest.mark.parametrize("tilt_deg", [0, 12])
+def test_the_standards_own_checker_finds_no_error_in_a_seg(
+    tmp_path: Path, write_series: Any, blobs: Array, tilt_deg: float
+) -> None:
+    a = np.radians(tilt_deg)
+    way = [1, 0, 0, 0, round(float(np.cos(a)), 9), round(float(-np.sin(a)), 9)]
+    pixels = np.full((6, 12, 10), -50, np.int16)
+    write_series(tmp_path / "ct", pixels, ImageOrientationPatient=way, step=(0, 0, -3))
+    scan = read_scan(tmp_path / "ct")
+    values = np.zeros(scan.volume.grid.shape, np.uint8)
+    values[:, : blobs.shape[1]] = blobs
+    names = {1: "lesion", 2: "spinal_canal", 9: "vertebrae_L3"}
+    labels = Labels(grid=scan.volume.grid, values=values, names=names)
+    seg = tmp_path / "seg.dcm"
+    write_seg(seg, labels, scan.source)
+    assert _standard_errors(seg) == []
+    worse = dcmread(seg)
+    del worse.SegmentSequence[0].SegmentLabel
+    worse.save_as(tmp_path / "worse.dcm")
+    assert any("SegmentLabel" in line for line in _standard_errors(tmp_path / "worse.dcm"))
+
+
+@pytest.mark.data
+def test_the_standards_own_checker_finds_no_error_in_a_seg_of_a_real_ct(
+    data: Path, tmp_path: Path
+) -> None:
+    place = data / "07_hemipelvis_sts007"
+    scan = read_scan(place / "dicom_ct_rtstruct.zip")
+    lesion = read_mask(place / "gtv_mask.nii.gz", like=scan.volume.grid)
+    labels = Labels(grid=lesion.grid, values=lesion.values.astype(np.uint8), names={1: "lesion"})
+    write_seg(tmp_path / "seg.dcm", labels, scan.source)
+    assert _standard_errors(tmp_path / "seg.dcm") == []
 
 
 def test_a_ct_without_identifiers_gets_no_seg(
