@@ -675,8 +675,8 @@ def walking_table(cases: Cases) -> tuple[WalkingRow, ...]:
     """Mean walking score before and at one month, and of those scored at both times."""
     before = [walking_before(r) for r in cases.analysed]
     after = [visit_near(r, "M1", "walking") for r in cases.analysed]
-    both = [(b, a) for b, a in zip(before, after, strict=True) if None not in (b, a)]
-    columns = (
+    both = [(b, a) for b, a in zip(before, after, strict=True) if b is not None and a is not None]
+    columns: tuple[tuple[str, list[int]], ...] = (
         ("before", [b for b in before if b is not None]),
         ("1 month", [a for a in after if a is not None]),
         ("before, of those scored twice", [b for b, _ in both]),
@@ -801,10 +801,10 @@ def leak_table(cases: Cases) -> CountTable:
         base, without = f"leaks | known | {title}", f"leaks | no | {title}"
         key = c.add("leak", title, yes, n - silent, base)
         c.unprinted[without] = no
-        found = f"leaks | recorded | {title}"
+        told = f"leaks | recorded | {title}"
         if yes + no:
-            c.add("of lesions with a leak", title, yes, yes + no, found, key)
-            c.sums.append(Sum(found, (key, without)))
+            c.add("of lesions with a leak", title, yes, yes + no, told, key)
+            c.sums.append(Sum(told, (key, without)))
         c.sums += [Sum(known, (base, open_)), Sum(leak, (key, without, open_))]
     return c.done(
         "Per lesion in which leakage was looked for and the result recorded; lesions not looked at "

@@ -107,7 +107,8 @@ def synthetic_study(lesions: int, seed: int = 0, *, rates: CohortRates | None = 
         note="drawn by chance; nobody in it ever lived",
     )
     note = DataNote(note_id="S1", text="Every row is drawn by chance and describes nobody.")
-    study = Study(info=info, notes=(note,), **{k: tuple(v) for k, v in draw.tables.items()})
+    tables: dict[str, Any] = {name: tuple(rows) for name, rows in draw.tables.items()}
+    study = Study(info=info, notes=(note,), **tables)
     return Cohort(study=study, rates=chosen, truth=_truth(chosen), seed=seed)
 
 
