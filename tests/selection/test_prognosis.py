@@ -455,9 +455,11 @@ def test_the_letters_of_noms() -> None:
     [(p, "radiosensitive") for p in ("lymphoma", "myeloma", "seminoma", "breast", "prostate")]
     + [
         (p, "radioresistant")
-        for p in ("kidney", "thyroid", "lung", "sarcoma", "melanoma", "colon", "rectum", "stomach")
+        for p in ("kidney", "thyroid", "lung", "sarcoma", "osteosarcoma", "melanoma")
     ]
-    + [("ovary", None), ("unknown", None)],
+    + [(p, "radioresistant") for p in ("colon", "rectum", "stomach", "oesophagus")]
+    + [("oesophagus", "radioresistant"), ("colon", "radioresistant"), ("rectum", "radioresistant")]
+    + [("stomach", "radioresistant"), ("ovary", None), ("unknown", None)],
 )
 def test_sensitivity_to_radiotherapy(primary: str, kind: str | None) -> None:
     blank = sins(
