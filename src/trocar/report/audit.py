@@ -183,19 +183,25 @@ def _details(audit: Audit, t: Speaker) -> tuple[str, ...]:
 def alerts_of(audit: Audit, t: Speaker) -> tuple[Alert, ...]:
     """What must be looked into: sentinel cases, unreported devices, signals, broken clauses."""
     stop, caution, note = [], [], []
-    for s in audit.governance.sentinels:
-        stop.append(t("Lesion {lesion}: {what}", lesion=s.lesion_id, what=t(s.what)))
-    for d in audit.governance.device_reports:
-        if d.reported is not True:
-            said = t("not reported") if d.reported is False else t("not known whether reported")
-            caution.append(
-                t(
-                    "Lesion {lesion}: {event} with a device; {said} to the Yellow Card scheme.",
-                    lesion=d.lesion_id,
-                    event=t(d.event),
-                    said=said,
-                )
+    for what, cases in _together((t(s.what), s.lesion_id) for s in audit.governance.sentinels):
+        stop.append(t("Lesion {lesion}: {what}", lesion=_cases(cases), what=what))
+    unsaid = [d for d in audit.governance.device_reports if d.reported is not True]
+    told = (
+        (
+            t("not reported") if d.reported is False else t("not known whether reported"),
+            f"{d.lesion_id} ({t(d.event)})",
+        )
+        for d in unsaid
+    )
+    for said, cases in _together(told):
+        caution.append(
+            t(
+                "Complications with a device, {said} to the Yellow Card scheme: {count}, lesions {cases}.",
+                count=len(cases),
+                said=said,
+                cases=_cases(cases),
             )
+        )
     for m in audit.monitors:
         if m.signals:
             stop.append(
@@ -207,7 +213,16 @@ def alerts_of(audit: Audit, t: Speaker) -> tuple[Alert, ...]:
             )
     for b in audit.benchmarks:
         if b.kind == "standard" and b.word == ("below" if b.good else "above"):
-            stop.append(f"{t(b.title)}: {b.sentence}")
+            stop.append(
+                t(
+                    "{title}: {x} of {n}, {word} the standard ({against}).",
+                    title=t(b.title),
+                    x=b.x,
+                    n=b.n,
+                    word=t(b.word),
+                    against=t(b.against),
+                )
+            )
     for f in audit.funnels:
         for u in f.units:
             if u.side_998 > 0:
@@ -238,6 +253,20 @@ def alerts_of(audit: Audit, t: Speaker) -> tuple[Alert, ...]:
         )
     graded = (("stop", stop), ("caution", caution), ("note", note))
     return tuple(Alert(grade=g, text=text) for g, texts in graded for text in texts)
+
+
+def _together(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """What is said of several cases, once, with the cases."""
+    out: dict[str, list[str]] = {}
+    for said, case in pairs:
+        out.setdefault(said, []).append(case)
+    return list(out.items())
+
+
+def _cases(names: Sequence[str]) -> str:
+    """The first cases by name, and how many more there are."""
+    more = f" +{len(names) - _MANY}" if len(names) > _MANY else ""
+    return ", ".join(names[:_MANY]) + more
 
 
 def p_text(p: float | None) -> str:
@@ -458,10 +487,6 @@ def _governed(r: RuleResult, t: Speaker) -> dict[str, str]:
     def count(value: int | None) -> str:
         return t("hidden") if value is None else str(value)
 
-    def cases(names: Sequence[str]) -> str:
-        more = f" +{len(names) - _MANY}" if len(names) > _MANY else ""
-        return ", ".join(names[:_MANY]) + more
-
     grade = "stop" if r.not_met else "caution" if r.unknown else "ok" if r.met else "note"
     words = {"stop": "not met", "caution": "unknown", "ok": "met", "note": "not applicable"}
     return {
@@ -473,8 +498,8 @@ def _governed(r: RuleResult, t: Speaker) -> dict[str, str]:
         "met": count(r.met),
         "not_met": count(r.not_met),
         "unknown": count(r.unknown),
-        "failing": cases(r.failing),
-        "unknown_ids": cases(r.unknown_ids),
+        "failing": _cases(r.failing),
+        "unknown_ids": _cases(r.unknown_ids),
         "minimum": "●" if r.minimum_set else "",
     }
 
