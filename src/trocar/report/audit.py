@@ -196,7 +196,8 @@ def alerts_of(audit: Audit, t: Speaker) -> tuple[Alert, ...]:
     for said, cases in _together(told):
         caution.append(
             t(
-                "Complications with a device, {said} to the Yellow Card scheme: {count}, lesions {cases}.",
+                "Complications with a device, {said} to the Yellow Card scheme: {count}, "
+                "lesions {cases}.",
                 count=len(cases),
                 said=said,
                 cases=_cases(cases),
