@@ -136,6 +136,34 @@ MDT = "multidisciplinary meeting before the procedure"
             "not irradiated",
         ),
         ("E4", "L3", {"radiotherapy_given": False}, "unknown", "contradicts itself"),
+        (
+            "E4",
+            "L3",
+            {"radiotherapy_given": False, "radiotherapy_end": None},
+            "unknown",
+            "contradicts itself",
+        ),
+        (
+            "E4",
+            "L3",
+            {"radiotherapy_given": None, "failed_treatments": ("opioids",)},
+            "met",
+            "ended 33 days",
+        ),
+        (
+            "E4",
+            "L3",
+            {"radiotherapy_given": None, "radiotherapy_end": None},
+            "unknown",
+            "last day of radiotherapy",
+        ),
+        (
+            "E4",
+            "L3",
+            {"radiotherapy_end": None, "failed_treatments": ("opioids",)},
+            "unknown",
+            "last day of radiotherapy",
+        ),
         ("E4", "L3", {"procedures": (), "decided_on": None}, "unknown", "Neither the day"),
         (
             "E4",
@@ -280,6 +308,14 @@ def test_a_rule_in_each_status(
     assert says in found.text
     assert found.clause
     assert found.hard == (not (rule == "E10" and status == "discuss"))
+
+
+def test_months_leave_the_wait_open_where_they_can_mean_either(verdict: Find) -> None:
+    """From 1 February it is 14 days to 15 February and 13 to the 14th."""
+    for day, status in (("2026-02-15", "unknown"), ("2026-02-14", "not met")):
+        assert verdict("E4", radiotherapy_end="2026-02", procedure_date=day).status == status
+    for day, status in (("2026-03-14", "met"), ("2026-03-13", "unknown")):
+        assert verdict("E4", radiotherapy_end="2026-02", procedure_date=day).status == status
 
 
 def test_sins_decides_at_7_and_13(verdict: Find) -> None:

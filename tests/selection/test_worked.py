@@ -186,6 +186,12 @@ def test_scores_that_apply(
     assert [s.name for s in decide(make(site, **changes)).scores] == names
 
 
+def test_a_sacrum_without_its_level_has_no_sins(make: Make) -> None:
+    record = make("S2")
+    record = replace(record, lesion=replace(record.lesion, site="sacrum"))
+    assert [s.name for s in decide(record).scores] == ["Katagiri"]
+
+
 def test_myeloma_is_its_own_primary(make: Make) -> None:
     score = decide(make("rib", diagnosis="myeloma", primary=None)).scores[0]
     assert score.parts["primary"] == 0
