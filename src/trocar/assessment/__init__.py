@@ -70,12 +70,12 @@ def find_cement(
         whole = laid_over(post, registration, anatomy.grid.frame)
     else:
         _require_bone(post, anatomy)
+        anatomy = match.with_cement(anatomy)
     view = whole.crop(whole.grid.around(_reach(anatomy)))
-    bone = match.filled_bone(anatomy) if pre is None else anatomy.bone
-    around = ndimage.binary_dilation(bone.on(view.grid).values)
+    around = ndimage.binary_dilation(anatomy.bone.on(view.grid).values)
     error_mm = registration.error_mm if registration else 0.0
     if pre is None:
-        found = amounts.alone(view, around)
+        found = _alone(view, anatomy)
         old_ml = 0.0
     else:
         before = amounts.on_one_grid(pre, view)
@@ -89,7 +89,7 @@ def find_cement(
         return _empty(view.grid, anatomy, lesion, lesion_id, old_ml, findings, registration)
     findings += found.findings
     findings += _edge_findings(found, view.grid, whole.grid)
-    scene = places.Scene(anatomy=anatomy, bone=bone, tracks=tuple(needle_tracks), lesion=lesion)
+    scene = places.Scene(anatomy=anatomy, tracks=tuple(needle_tracks), lesion=lesion)
     leaks, out = places.find_leaks(found, view.grid, around, scene)
     findings += [_leak_finding(leak) for leak in leaks]
     return _fill(
@@ -97,7 +97,6 @@ def find_cement(
         view.grid,
         out,
         anatomy,
-        bone,
         lesion,
         lesion_id,
         leaks,
@@ -112,7 +111,6 @@ def _fill(
     grid: Grid,
     out: Bool,
     anatomy: Anatomy,
-    bone: Mask,
     lesion: Mask | None,
     lesion_id: str,
     leaks: tuple[CementLeak, ...],
@@ -140,7 +138,7 @@ def _fill(
         in_bone_ml=in_bone,
         in_lesion_ml=in_lesion,
         lesion_fill=in_lesion / lesion.volume_ml if in_lesion is not None and lesion else None,
-        bone_fill=in_bone / bone.volume_ml,
+        bone_fill=in_bone / anatomy.bone.volume_ml,
         leaks=leaks,
         crosses_midline=places.crosses_midline(points, weight, anatomy),
         touches_end_plates=places.touched_end_plates(points, anatomy),
@@ -199,11 +197,19 @@ def _reach(anatomy: Anatomy) -> NDArray[np.float64]:
     return out
 
 
+def _alone(view: Volume, anatomy: Anatomy) -> Amount | tuple[Finding, ...]:
+    return amounts.alone(
+        view,
+        ndimage.binary_dilation(anatomy.bone.on(view.grid).values),
+        match.bright_by_itself(anatomy, view.grid),
+        thin_cortex=anatomy.site.kind in ("vertebra", "sacrum"),
+    )
+
+
 def _old_ml(pre: Volume, anatomy: Anatomy) -> float:
     """Cement that was in the bone before the procedure."""
     view = pre.crop(pre.grid.around(_reach(anatomy)))
-    bone = match.filled_bone(anatomy).on(view.grid).values
-    found = amounts.alone(view, ndimage.binary_dilation(bone))
+    found = _alone(view, match.with_cement(anatomy))
     if not isinstance(found, Amount):
         return 0.0
     return float(found.fraction.sum(dtype=np.float64)) * view.grid.voxel_ml

@@ -85,6 +85,8 @@ def against_before(
     noise = _spread(new[bone & (np.abs(new) < fact("artefact_most"))])
     step = max(fact("soft_tissue_floor"), _CLEAR * noise)
     fresh = (new > step) & (hu > _highest_near(before, post.grid.spacing_mm, error_mm) + step / 2)
+    metal = before >= tissue.value("hu_metal").mean  # its edges and streaks differ between scans
+    fresh &= maps.distance_to(metal, post.grid.spacing_mm) > fact("blur_reach")
     strong = fresh & (hu > np.where(bone, fact("outline_floor"), fact("soft_tissue_floor")))
     pieces, findings = _pieces(post, strong, bone)
     if not pieces.any():
@@ -92,24 +94,32 @@ def against_before(
     return _shares(post, before, pieces, bone, noise, error_mm, findings)
 
 
-def alone(post: Volume, bone: Bool) -> Amount | tuple[Finding, ...]:
+def alone(
+    post: Volume, bone: Bool, elsewhere: Bool, *, thin_cortex: bool
+) -> Amount | tuple[Finding, ...]:
     """Cement on one image by itself: denser than any cortex inside the bone, and what hangs on it.
 
-    Outside bone a piece needs the brightness of cement and lies within reach of cement in the bone.
+    Where there is such cement, pieces outside bone that are as bright as cement are leaks of it.
+    ``elsewhere`` marks what may be bright by itself: other bones and calcified arteries. With
+    ``thin_cortex`` what is thicker than any cortex of this bone need not be denser than all.
     """
-    hu = post.values.astype(np.float32)
+    hu, spacing = post.values.astype(np.float32), post.grid.spacing_mm
     core = hu > tissue.value("hu_dense_foreign").mean
+    if thin_cortex:
+        core |= _thick(bone & (hu > fact("thick_level")), spacing)
     pieces, findings = _pieces(post, core, bone, inside_only=True)
     if not pieces.any():
         return findings
     level = float(np.median(hu[pieces]))
-    soft = tissue.value("hu_muscle").mean
-    half = max((level + soft) / 2, fact("outline_floor"))
-    rim = max(fact("blur_reach"), min(post.grid.spacing_mm))
-    outline = (hu > half) & (maps.distance_to(pieces, post.grid.spacing_mm) <= rim)
-    before = _surroundings(hu, outline, post.grid.spacing_mm)
+    half = max((level + tissue.value("hu_muscle").mean) / 2, fact("outline_floor"))
+    rim = max(fact("rim_reach"), min(spacing))
+    outline = pieces | (hu > half) & (maps.distance_to(pieces, spacing) <= rim)
+    free = (hu > half) & ~bone & ~elsewhere & ~ndimage.binary_dilation(outline, _CORNERS)
+    leaked, more = _pieces(post, free, bone)
+    outline |= leaked
+    before = _surroundings(hu, outline, spacing)
     noise = _spread((hu - before)[bone & ~outline & (hu < half)])
-    return _shares(post, before, outline | pieces, bone, noise, 0.0, findings)
+    return _shares(post, before, outline, bone, noise, 0.0, (*findings, *more))
 
 
 # --- inside --------------------------------------------------------------------------------------
@@ -124,7 +134,7 @@ def _spread(values: NDArray[Any]) -> float:
 def _highest_near(before: Image, spacing_mm: tuple[float, float, float], error_mm: float) -> Image:
     """The brightest that lay within the distance an edge may have moved."""
     reach = max(fact("moved_edge"), 2 * error_mm)
-    size = [2 * int(reach / s + 0.25) + 1 for s in spacing_mm]
+    size = [2 * max(1, int(reach / s + 0.25)) + 1 for s in spacing_mm]
     out: Image = ndimage.maximum_filter(before, size=size)
     return out
 
@@ -201,8 +211,7 @@ def _shares(
 ) -> Amount:
     hu, spacing = post.values.astype(np.float32), post.grid.spacing_mm
     core_hu, spread_hu, count = _core(hu, before, pieces, spacing)
-    near = maps.distance_to(pieces, spacing) <= fact("blur_reach")
-    near |= ndimage.binary_dilation(pieces)
+    near = _with_blur(pieces, spacing)
     background = before + _shading(hu - before, near, spacing)
     contrast = np.maximum(core_hu - background, np.float32(_LEAST_CONTRAST * core_hu))
     raw = np.where(near, (hu - background) / contrast, np.float32(0.0))
@@ -231,6 +240,12 @@ def _shares(
         lowest_hu=fact("brightest_cement") if saturated else None,
         findings=findings,
     )
+
+
+def _with_blur(pieces: Bool, spacing_mm: tuple[float, float, float]) -> Bool:
+    """Cement and as far around it as blur and slices carry it: one voxel at least."""
+    out: Bool = maps.distance_to(pieces, spacing_mm) <= fact("blur_reach")
+    return out | ndimage.binary_dilation(pieces)
 
 
 def _core(
@@ -265,10 +280,19 @@ def _shading(new: Image, near: Bool, spacing_mm: tuple[float, float, float]) -> 
     return out
 
 
+def _thick(mask: Bool, spacing_mm: tuple[float, float, float]) -> Bool:
+    """The part of a mask that a ball of ``foreign_thin`` reaches without leaving it."""
+    reach = tissue.value("foreign_thin").mean
+    deep = maps.distance_to(~mask, spacing_mm) > reach
+    out: Bool = mask & (maps.distance_to(deep, spacing_mm) <= reach)
+    return out
+
+
 def _surroundings(hu: Image, cement: Bool, spacing_mm: tuple[float, float, float]) -> Image:
     """What would be in the place of cement: the mean of what is around it."""
-    wide = maps.distance_to(cement, spacing_mm) <= fact("blur_reach")
-    use = (~wide).astype(np.float32)
+    wide = _with_blur(cement, spacing_mm)
+    # Cortex beside it would make thin rims of cement look empty.
+    use = (~wide & (hu < tissue.value("hu_sclerotic").mean)).astype(np.float32)
     sigma = [fact("artefact_spread") / s for s in spacing_mm]
     weight = ndimage.gaussian_filter(use, sigma, truncate=4.0)
     total = ndimage.gaussian_filter(hu * use, sigma, truncate=4.0)

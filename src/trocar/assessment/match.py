@@ -174,24 +174,61 @@ def _doubts(registration: Registration, anatomy: Anatomy) -> tuple[Finding, ...]
     return tuple(found)
 
 
-def filled_bone(anatomy: Anatomy) -> Mask:
-    """The treated bone with the cement that a reading of the later CT has left out as metal."""
+def with_cement(anatomy: Anatomy) -> Anatomy:
+    """The anatomy read on a CT with cement, its bone filled where that was taken for metal.
+
+    Dense matter belongs inside the bone's outline when most directions from it meet bone.
+    """
     metal = anatomy.structures.get("metal")
     if metal is None:
-        return anatomy.bone
-    from scipy import ndimage
-
-    bone = anatomy.bone.values
-    box = anatomy.bone.box(fact("blur_reach") * 4)
-    part, dense = bone[box], metal.on(anatomy.grid).values[box]
-    spacing = anatomy.grid.spacing_mm
-    reach = fact("search_reach") / 10
-    grown = field.distance_to(part, spacing) <= reach
-    closed = field.distance_to(~grown, spacing) > reach
-    closed = ndimage.binary_fill_holes(part | (closed & dense)) & (part | dense)
+        return anatomy
+    grid = anatomy.grid
+    near = field.distance_to(anatomy.bone.values, grid.spacing_mm) <= fact("enclosed_reach")
+    dense = metal.on(grid).values & near & ~anatomy.bone.values
     for name, mask in anatomy.structures.items():
-        if name not in ("metal", "other_bone"):
-            closed &= ~mask.on(anatomy.grid).values[box] | part
-    out = bone.copy()
-    out[box] |= closed
-    return Mask(grid=anatomy.grid, values=out)
+        if name != "metal":
+            dense &= ~mask.on(grid).values
+    index = np.argwhere(dense)
+    if len(index) == 0:
+        return anatomy
+    inside = _enclosed(grid.to_world(index), anatomy.bone) >= fact("enclosed_share")
+    added = np.zeros(grid.shape, dtype=bool)
+    added[tuple(index[inside].T)] = True
+    regions = dict(anatomy.regions)
+    if "vertebral_body" in regions:
+        body = regions["vertebral_body"]
+        box = body.box()
+        in_body = np.zeros(grid.shape, dtype=bool)
+        in_body[box] = added[box]
+        regions["vertebral_body"] = Mask(grid=grid, values=body.values | in_body)
+    bone = Mask(grid=grid, values=anatomy.bone.values | added)
+    return replace(anatomy, bone=bone, regions=regions)
+
+
+def _enclosed(points: Float, bone: Mask) -> Float:
+    """Share of the 26 directions to a voxel's neighbours in which a point meets bone."""
+    steps = np.arange(1.0, fact("enclosed_reach") + 1.0)
+    ways = [np.array([x, y, z]) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]
+    ways = [w / np.linalg.norm(w) for w in ways if np.any(w)]
+    met = np.zeros(len(points))
+    for way in ways:
+        hit = np.zeros(len(points), dtype=bool)
+        for step in steps:
+            hit |= bone.holds(points + step * way)
+        met += hit
+    out: Float = met / len(ways)
+    return out
+
+
+def bright_by_itself(
+    anatomy: Anatomy, grid: Grid
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Other bones and arteries (which calcify), with the blur around them."""
+    out = np.zeros(grid.shape, dtype=bool)
+    for name, mask in anatomy.structures.items():
+        if name in ("other_bone", "aorta") or "artery" in name:
+            out |= mask.on(grid).values
+    near: np.ndarray[tuple[int, ...], np.dtype[np.bool_]] = field.distance_to(
+        out, grid.spacing_mm
+    ) <= fact("rim_reach")
+    return near

@@ -43,10 +43,9 @@ class NeedleTrack:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scene:
-    """What is needed to say where a point lies: the anatomy, its filled bone, needles, lesion."""
+    """What is needed to say where a point lies: the anatomy, needles, lesion."""
 
     anatomy: Anatomy
-    bone: Mask
     tracks: tuple[NeedleTrack, ...] = ()
     lesion: Mask | None = None
 
@@ -81,7 +80,7 @@ def find_leaks(
     solid = seeds[rim]
     share = amount.fraction[rim].astype(np.float64)
     names = _compartments(points, piece, solid, share, scene, grid.voxel_ml * 1000)
-    gap = _gap_mm(points, scene.bone)
+    gap = _gap_mm(points, scene.anatomy.bone)
     leaks = []
     for name in dict.fromkeys(names):
         mine = names == name
@@ -227,7 +226,7 @@ def _in_facet(points: Float, scene: Scene) -> Bool:
         return np.zeros(len(points), dtype=bool)
     behind = scene.anatomy.axes.local(points)[:, 1] > _body(scene)[1, 1]
     reach = fact("wall_reach")
-    near = (_gap_mm(points, scene.bone) <= reach) & (_gap_mm(points, other) <= reach)
+    near = (_gap_mm(points, scene.anatomy.bone) <= reach) & (_gap_mm(points, other) <= reach)
     out: Bool = behind & near
     return out
 
@@ -301,7 +300,7 @@ def _by_place(points: Float, scene: Scene) -> str:
     """What a part of a leak is that lies in no labelled structure."""
     anatomy = scene.anatomy
     lengths, way = _shape(points, anatomy.grid)
-    touches = float(_gap_mm(points, scene.bone).min()) <= fact("wall_reach")
+    touches = float(_gap_mm(points, scene.anatomy.bone).min()) <= fact("wall_reach")
     if anatomy.site.kind != "vertebra":
         return _SOFT
     local = anatomy.axes.local(points).mean(axis=0)

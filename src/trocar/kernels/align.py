@@ -19,8 +19,8 @@ from trocar.kernels import field
 
 Float = NDArray[np.float64]
 
-_POINTS = 60_000  # more voxels than this add time and no accuracy
-_ROUNDS = 30  # Gauss-Newton steps of one level at most
+_POINTS = 30_000  # more voxels than this add time and no accuracy
+_ROUNDS = 20  # Gauss-Newton steps of one level at most
 _STILL_MM = 2e-3  # a step that moves the bone by less ends a level
 _TUKEY = 4.685  # 95 % efficient on Gaussian residuals (Holland and Welsch 1977)
 _MAD = 1.4826  # standard deviations in a median absolute deviation
@@ -28,6 +28,8 @@ _SEARCH_MM = 4.0  # voxel of the search for a start
 _STARTS = 3  # so many of the best shifts of a search are followed up
 _RIM_MM = 2.0  # the blurred rim of something bright; left out with it
 _LUMP_MM = 1.5  # standard deviation over which a change is averaged to tell lumps from edges
+_FINEST = 0.5  # of the longest voxel edge: a finer blur would compare samplings, not images
+_HOPELESS = 0.2  # correlation at a level below which finer levels are not tried
 _LEAST = 64  # fewer points than this hold no pose
 
 
@@ -92,14 +94,15 @@ def align_rigid(
     if f is None or m is None:
         return result
     cell = _cell_mm3(around, fixed_affine, index)
-    for blur in blur_mm:
+    finest = _FINEST * max(f.spacing_mm.max(), m.spacing_mm.max())
+    for blur in [max(b, finest) for b in blur_mm]:
         # What is bright in one image is left out of both, or their blurs would not be comparable.
         back = np.linalg.inv(pose)
         same = f.kept & m.mask_on(m.kept, f, pose) & ~_brightened(f, m, pose, brighter)
         f_blurred = f.blurred(blur, same)
         m_blurred = m.blurred(blur, m.kept & f.mask_on(same, m, back))
         result = _descend(f_blurred, m_blurred, world, centre, pose, blur, cell)
-        if not np.isfinite(result.error_mm):
+        if not np.isfinite(result.error_mm) or result.correlation < _HOPELESS:
             return result
         pose = result.transform
     return result
