@@ -92,6 +92,13 @@ def test_overlapping_parts_that_bound_a_count() -> None:
     assert {"any", "epidural", "clean"} <= assert_safe(counts, sums, 5)
 
 
+def test_one_compartment_tells_itself() -> None:
+    counts, sums = {"any": 7, "a": 7}, [Sum("any", ("a",), overlapping=True)]
+    assert solvable(counts, sums, frozenset({"a"})) == {"a"}  # at most 7, and at least 7
+    two = {"any": 7, "a": 7, "b": 2}
+    assert not solvable(two, [Sum("any", ("a", "b"), overlapping=True)], frozenset({"a", "b"}))
+
+
 def test_public_totals_are_kept() -> None:
     counts = {"all": 11, "a": 1, "b": 10}
     sums = [Sum("all", ("a", "b"))]

@@ -183,6 +183,17 @@ def test_leaks_count_only_where_looked_for() -> None:
     assert table.row("leak needing intervention", "not recorded").x == 1
 
 
+def test_a_session_not_looked_at_says_nothing_of_the_other() -> None:
+    cases = made(
+        procedures=(
+            Procedure(procedure_id="a", lesion_id="1", leak_assessed="CT", leak_found=False),
+            Procedure(procedure_id="b", lesion_id="1", leak_assessed="not looked for"),
+            Procedure(procedure_id="c", lesion_id="2", leak_assessed="not looked for"),
+        )
+    )
+    assert [tables.leak_status(r) for r in cases.treated] == [False, None]
+
+
 def test_death_at_30_days_is_not_guessed() -> None:
     cases = made(
         deaths=(Death(patient_id="A", day=12), Death(patient_id="C")),
