@@ -244,8 +244,9 @@ def _shares(
 
 def _with_blur(pieces: Bool, spacing_mm: tuple[float, float, float]) -> Bool:
     """Cement and as far around it as blur and slices carry it: one voxel at least."""
-    out: Bool = maps.distance_to(pieces, spacing_mm) <= fact("blur_reach")
-    return out | ndimage.binary_dilation(pieces)
+    out: Bool = ndimage.binary_dilation(pieces)
+    out |= maps.distance_to(pieces, spacing_mm) <= fact("blur_reach")
+    return out
 
 
 def _core(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trocar.kernels import field
 
-Float = NDArray[np.float64]
+Float = NDArray[np.floating[Any]]
 
 _POINTS = 30_000  # more voxels than this add time and no accuracy
 _ROUNDS = 20  # Gauss-Newton steps of one level at most
@@ -80,7 +80,7 @@ def align_rigid(
     fixed - gain * moving - offset by Gauss-Newton steps with the mean of both images' slopes. When
     nothing can be compared, overlap or correlation are 0 and the error is infinite.
     """
-    pose = np.eye(4) if start is None else np.array(start, dtype=np.float64)
+    pose: Float = np.eye(4) if start is None else np.array(start, dtype=np.float64)
     index = _points(around)
     world = index @ fixed_affine[:3, :3].T + fixed_affine[:3, 3]
     centre: Float = world.mean(axis=0) if len(world) else np.zeros(3)
@@ -94,7 +94,7 @@ def align_rigid(
     if f is None or m is None:
         return result
     cell = _cell_mm3(around, fixed_affine, index)
-    finest = _FINEST * max(f.spacing_mm.max(), m.spacing_mm.max())
+    finest = _FINEST * float(max(f.spacing_mm.max(), m.spacing_mm.max()))
     for blur in [max(b, finest) for b in blur_mm]:
         # What is bright in one image is left out of both, or their blurs would not be comparable.
         back = np.linalg.inv(pose)
@@ -147,7 +147,7 @@ def search_shifts(
     score = cross / np.sqrt(np.maximum(spread * template_spread, 1e-6))
     flat = (spread < 1e-2 * spread.max()) | (template_spread < 1e-2 * template_spread.max())
     score[(count < 0.7 * total) | flat] = -1.0
-    found = []
+    found: list[tuple[Float, float]] = []
     for _ in range(_STARTS):
         at = np.unravel_index(int(np.argmax(score)), score.shape)
         if score[at] <= 0:
@@ -331,7 +331,7 @@ def _descend(
         error_mm=_error_mm(covariance, arm),
         correlation=_correlation(fixed, moving, clear),
         overlap=float(inside.mean()),
-        used=float(np.count_nonzero(weight > 0.25) / max(np.count_nonzero(inside), 1)),
+        used=int(np.count_nonzero(weight > 0.25)) / max(int(np.count_nonzero(inside)), 1),
         gain=gain,
         offset=offset,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from trocar.facts import tissue
@@ -153,7 +153,7 @@ def turned(centre_mm: Float, degrees: Sequence[float], shift_mm: Sequence[float]
     return out
 
 
-def ball(patient: Phantom, centre_mm: Float, radii_mm: Sequence[float]) -> NDArray[np.float32]:
+def ball(patient: Phantom, centre_mm: Float, radii_mm: ArrayLike) -> NDArray[np.float32]:
     """Share of each fine voxel inside an ellipsoid (half axes left, posterior, superior)."""
     radii = np.asarray(radii_mm, dtype=np.float64)
 
@@ -231,7 +231,8 @@ def _streaks(half: NDArray[np.bool_], grid: Grid) -> NDArray[np.float32]:
     spread = ndimage.gaussian_filter(half.astype(np.float32), 3.0 / _FINE_MM / 2, mode="nearest")
     out = np.maximum(along, 0.5 * spread)
     top = float(out[~half].max()) if (~half).any() else 1.0
-    return (out / max(top, 1e-6)).astype(np.float32)
+    bands: NDArray[np.float32] = (out / max(top, 1e-6)).astype(np.float32)
+    return bands
 
 
 # --- random cases --------------------------------------------------------------------------------
