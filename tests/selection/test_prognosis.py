@@ -380,6 +380,7 @@ def test_bollen_does_not_guess() -> None:
     lost = bollen(primary="breast", karnofsky=None, visceral=None)
     assert lost.points is None
     assert lost.missing == ("Karnofsky", "visceral metastases")
+    assert "do not name" not in lost.note
     with pytest.raises(InputError, match="profile is 'fair'; expected one of favourable"):
         bollen(primary="lung", karnofsky=90, visceral="none", profiles={"lung": "fair"})
 
