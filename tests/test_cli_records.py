@@ -59,7 +59,7 @@ def test_the_schema_is_json() -> None:
 def test_following_one_lesion_says_response_relief_and_harm() -> None:
     told = run.invoke(app, ["follow", "--example", "--lesion", "5"])
     assert told.exit_code == 0
-    assert "Wk1      PR: pain 7 to 4; by pain alone" in told.stdout
+    assert "1 week   partial response: pain 7 to 4; by pain alone" in told.stdout
     assert "from day 1 to day 112, still there at the last score" in told.stdout
     assert "paralysis on day 1, CIRSE 5" in told.stdout
     assert "Research use only" in told.stdout

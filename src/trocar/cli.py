@@ -283,9 +283,9 @@ def follow(
         scores = ", ".join(f"day {s.day:g}: {s}" for s in one.record.course.pain)
         print(f"  pain     {scores or 'never scored'}")
         for label, row in one.responses.items():
-            carried = row.after is not None and "carried" in row.after.how
-            how = f" ({row.after.how})" if row.after is not None and carried else ""
-            print(f"  {label:8} {row.response.kind}: {row.response.reason}{how}")
+            how = "" if row.after is None else f" ({row.after.how})"
+            kind = _RESPONSES[row.response.kind]
+            print(f"  {_TIMES[label]:8} {kind}: {row.response.reason}{how}")
         print(f"  relief   {_relief(one)}")
         before, after = one.walking
         if before is not None and after is not None:
@@ -330,16 +330,17 @@ def audit(
     if as_json:
         from trocar.io.exports import plain
 
-        print(json.dumps({"notice": NOTICE, "files": plain(files)}, indent=1))
+        told = {"notice": NOTICE, "files": {name: str(path) for name, path in files.items()}}
+        print(json.dumps(told | {"headline": plain(audited.changes[:1])}, indent=1))
         return
     from trocar.report.audit import alerts_of, headline
     from trocar.report.page import Speaker, spoken_language
 
     speaker = Speaker(spoken_language(language))
-    print(headline(audited, speaker))
     for alert in alerts_of(audited, speaker):
         if alert.grade != "note":
             print(f"{alert.grade.upper():8}{alert.text}")
+    print(f"result  {headline(audited, speaker)}")
     print(f"page    {files['page']}")
     print(NOTICE)
 
@@ -406,6 +407,16 @@ def study_schema() -> None:
     from trocar.io.records import study_schema as schema
 
     print(json.dumps(schema(), indent=1))
+
+
+_TIMES = {"Wk1": "1 week", "M1": "1 month", "M2": "2 months", "M3": "3 months"}
+_RESPONSES = {
+    "CR": "complete response",
+    "PR": "partial response",
+    "IR": "indeterminate",
+    "PP": "pain progression",
+    "not evaluable": "not evaluable",
+}
 
 
 def _relief(one: FollowedLesion) -> str:

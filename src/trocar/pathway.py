@@ -348,13 +348,17 @@ def follow_cases(
     Raises InputError when the study has no such lesion or there is no such table of opioids.
     """
     from trocar.audit.tables import nominal_time
-    from trocar.followup import relief_durations, responses
+    from trocar.followup import LastInWindow, default_rule, relief_durations, responses
 
     records = study.records if lesion_id is None else (study.record(lesion_id),)
     times = [nominal_time(label) for label in ("Wk1", "M1", "M2", "M3")]
     found: dict[str, dict[str, LesionResponse]] = {r.lesion_id: {} for r in records}
     for time_ in times:
-        for row in responses(records, time_.day, table=opioid_table).rows:
+        # As in the audit: week 1 by its rule, later times by a score of their own window.
+        rule = default_rule()
+        if time_.label != "Wk1":
+            rule = LastInWindow(time_.last, after_day=max(0.0, time_.first))
+        for row in responses(records, rule=rule, table=opioid_table).rows:
             found[row.lesion_id][time_.label] = row
     spells = relief_durations(records)
     relief = {d.lesion_id: d for d in spells.durations}

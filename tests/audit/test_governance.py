@@ -435,4 +435,5 @@ def test_hong_kong_cannot_show_what_it_did_not_record() -> None:
     assert pack.rule("yellow card").unknown_ids == ("5",)
     assert pack.rule("spinal surgery").unknown_ids == ("4", "5", "8", "9")
     assert pack.rule("pain before").failing == ("7",)
-    assert pack.sentinels == ()
+    grave = [(s.lesion_id, s.what, s.detail) for s in pack.sentinels]
+    assert grave == [("5", "paralysis", "CIRSE 5, SIR 4")]

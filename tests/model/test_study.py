@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from trocar.errors import InputError
-from trocar.model.course import Death, Event, Exclusion, OpioidLine, PainScore, Procedure, Visit
+from trocar.model.course import (
+    Death,
+    Event,
+    Exclusion,
+    Leak,
+    OpioidLine,
+    PainScore,
+    Procedure,
+    Visit,
+)
 from trocar.model.patient import Baseline, PainfulLesion, Patient
 from trocar.model.study import KEYS, REFERENCES, TABLES, Study, StudyInfo, study_faults
 
@@ -143,3 +152,37 @@ def test_keys_and_references_name_columns_that_are() -> None:
         assert set(key) <= set(TABLES[table].__dataclass_fields__)
     for name, table in REFERENCES.items():
         assert KEYS[table] == (name,)
+
+
+def _one_lesion(**tables: object) -> Study:
+    return Study(
+        info=StudyInfo(study_id="s", title="t"),
+        patients=(Patient(patient_id="P"),),
+        lesions=(PainfulLesion(lesion_id="L", patient_id="P", site="L1"),),
+        **tables,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(
+    ("procedure", "words"),
+    [
+        ({"leak_found": False}, "leak_found is no, but the table leaks has a leak"),
+        ({"leak_found": True, "leak_assessed": "not looked for"}, "leak_assessed says not looked"),
+        ({"leak_found": False, "leak_assessed": "not looked for"}, "leak_found is"),
+    ],
+)
+def test_a_leak_cannot_be_and_not_be(procedure: dict[str, object], words: str) -> None:
+    made = Procedure(procedure_id="A", lesion_id="L", **procedure)  # type: ignore[arg-type]
+    leak = Leak(lesion_id="L", compartment="disc")
+    with pytest.raises(InputError, match=words):
+        _one_lesion(procedures=(made,), leaks=(leak,))
+    sound = Procedure(procedure_id="A", lesion_id="L", leak_found=True, leak_assessed="CT")
+    assert len(_one_lesion(procedures=(sound,), leaks=(leak,))) == 1
+
+
+def test_nobody_dies_before_the_procedure() -> None:
+    done = Procedure(procedure_id="A", lesion_id="L", date="2026-05-12")
+    with pytest.raises(InputError, match="before the patient's first procedure on 2026-05-12"):
+        _one_lesion(procedures=(done,), deaths=(Death(patient_id="P", date="2026-01-01"),))
+    same_day = _one_lesion(procedures=(done,), deaths=(Death(patient_id="P", date="2026-05-12"),))
+    assert same_day.records[0].course.death_day == 0

@@ -83,7 +83,7 @@ def test_a_score_from_a_table_nobody_verified_says_so(record: Record) -> None:
     html = report.decision_sheet(record, decide(record))
     assert re.search(r"Katagiri <sup>†</sup>", html)
     assert not re.search(r"SINS <sup>†</sup>", html)
-    assert "not computed; missing:" in html
+    assert "Not computed; missing:" in html
 
 
 def test_the_hong_kong_lesion_with_ablation_in_a_vertebra_is_told_of_the_leg(

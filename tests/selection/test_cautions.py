@@ -20,7 +20,7 @@ Find = Callable[..., Verdict]
 @pytest.mark.parametrize(
     ("site", "changes", "status", "says"),
     [
-        ("L3", {}, "met", "None of 10 is present."),
+        ("L3", {}, "met", "None of 10 is present ("),
         ("rib", {}, "met", "None of 6"),
         ("rib", {"sex": "male", "pregnancy": None}, "met", "None of 5"),
         ("rib", {"sex": "male", "pregnancy": True}, "discuss", "pregnancy"),

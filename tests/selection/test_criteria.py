@@ -202,7 +202,7 @@ MDT = "multidisciplinary meeting before the procedure"
         ("E7", "L3", {"operator_trained": False}, "not met", "trained"),
         ("E7", "L3", {"operator_trained": None}, "unknown", "trained"),
         # E8 absolute contraindications
-        ("E8", "L3", {}, "met", "None of 5 is present."),
+        ("E8", "L3", {}, "met", "None of 5 is present (active infection, "),
         ("E8", "rib", {"cord_compression_fragment": None}, "met", "None of 4"),
         ("E8", "L3", {"infection": True}, "not met", "Present: active infection."),
         ("E8", "L3", {"uncorrectable_coagulopathy": True}, "not met", "coagulopathy"),

@@ -417,6 +417,8 @@ def _series_word(x: int, n: int, a: int, b: int, p: float | None, level: float) 
         return "nothing recorded"
     if p <= 1 - level:
         return "above" if x / n > a / b else "below"
+    if n < load("governance")["fewest_to_compare"].mean:
+        return "too few to tell"
     ends = [fisher_p(k, n, a, b) for k in (0, n)]
     apart = [e is not None and e <= 1 - level for e in ends]
     fair = (apart[0] or a == 0) and (apart[1] or a == b)

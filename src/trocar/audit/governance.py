@@ -84,6 +84,7 @@ class Sentinel:
 
     lesion_id: str
     what: str
+    detail: str = ""  # its grades
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,9 +206,16 @@ def without_small(pack: Governance, counts: CountTable) -> Governance:
 
 
 def sentinels(records: Iterable[Record]) -> tuple[Sentinel, ...]:
-    """The lesions with cement in a joint, and those whose patient died of embolised cement."""
+    """Lesions with cement in a joint, or a complication that killed, disabled or left sequelae."""
+    facts = load("governance")
+    limits = {name: facts[f"grave_{name}"].mean for name in ("cirse", "sir", "ctcae")}
     out = []
     for r in records:
+        for x in r.course.complications:
+            grades = {name: getattr(x, name) for name in limits}
+            if any(g is not None and g >= limits[name] for name, g in grades.items()):
+                said = [f"{n.upper()} {g}" for n, g in grades.items() if g is not None]
+                out.append(Sentinel(lesion_id=r.lesion_id, what=x.event, detail=", ".join(said)))
         if any(leak.compartment == "intra-articular" for leak in r.course.leaks):
             out.append(Sentinel(lesion_id=r.lesion_id, what="intra-articular leak"))
         if any(x.event == "death from cement embolus" for x in r.course.complications):

@@ -253,7 +253,7 @@ def study_faults(
     def line(table: str, i: int) -> int:
         return i + 1 if lines is None else lines[table][i]
 
-    wrong = _two_scores(info, tables.get("pain", ()), line)
+    wrong = [*_two_scores(info, tables.get("pain", ()), line), *_contradictions(tables)]
     for table, key in KEYS.items():
         seen: dict[Any, int] = {}
         value_of = attrgetter(*key)
@@ -288,6 +288,29 @@ def _analysed(info: StudyInfo, score: PainScore) -> bool:
     return (info.pain_recall is None or score.recall in (None, info.pain_recall)) and (
         info.pain_activity is None or score.activity in (None, info.pain_activity)
     )
+
+
+def _contradictions(tables: Mapping[str, Sequence[Any]]) -> list[tuple[str, int, str, str]]:
+    """Rows of two tables that cannot both be true: leaks where none was found, death before."""
+    wrong = []
+    leaking = {leak.lesion_id for leak in tables.get("leaks", ())}
+    patient = {lesion.lesion_id: lesion.patient_id for lesion in tables.get("lesions", ())}
+    first: dict[str, str] = {}
+    for i, p in enumerate(tables.get("procedures", ())):
+        if p.leak_found is False and p.lesion_id in leaking:
+            why = "is no, but the table leaks has a leak of the lesion; expected one or the other"
+            wrong.append(("procedures", i, "leak_found", why))
+        if p.leak_found is not None and p.leak_assessed == "not looked for":
+            why = "is given, but leak_assessed says not looked for; expected it empty"
+            wrong.append(("procedures", i, "leak_found", why))
+        who = patient.get(p.lesion_id)
+        if who is not None and p.date is not None and len(p.date) == 10:
+            first[who] = min(first.get(who, p.date), p.date)
+    for i, d in enumerate(tables.get("deaths", ())):
+        if d.date is not None and len(d.date) == 10 and d.date < first.get(d.patient_id, d.date):
+            why = f"is {d.date}, before the patient's first procedure on {first[d.patient_id]}"
+            wrong.append(("deaths", i, "date", f"{why}; expected that day or later"))
+    return wrong
 
 
 def _two_scores(

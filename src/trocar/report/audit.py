@@ -85,7 +85,7 @@ def audit_page(audit: Audit, *, language: str = "en", date: str = "", seconds: f
         period=_period(audit),
         size=_size(audit, t),
         date=date,
-        grade={"stop": "stop", "caution": "caution"}.get(worst, "ok"),
+        grade=worst,
         headline=headline(audit, t),
         details=_details(audit, t),
         alerts=alerts,
@@ -133,6 +133,8 @@ _PAIN = ("early", "important", "function", "opioids Wk1", "opioids M1")
 def headline(audit: Audit, t: Speaker) -> str:
     """Pain before and in the first week, in one sentence, with the numbers behind it."""
     row = audit.changes[0] if audit.changes else None
+    if row is None and audit.suppress_below is not None:
+        return t("Change of pain in the first week: hidden, for the counts are small.")
     if row is None or row.median_before is None or row.median_after is None:
         return t("Change of pain in the first week: not known.")
     return t(
@@ -183,7 +185,11 @@ def _details(audit: Audit, t: Speaker) -> tuple[str, ...]:
 def alerts_of(audit: Audit, t: Speaker) -> tuple[Alert, ...]:
     """What must be looked into: sentinel cases, unreported devices, signals, broken clauses."""
     stop, caution, note = [], [], []
-    for what, cases in _together((t(s.what), s.lesion_id) for s in audit.governance.sentinels):
+    grave = (
+        (t(s.what) + (f" ({s.detail})" if s.detail else ""), s.lesion_id)
+        for s in audit.governance.sentinels
+    )
+    for what, cases in _together(grave):
         stop.append(t("Lesion {lesion}: {what}", lesion=_cases(cases), what=what))
     unsaid = [d for d in audit.governance.device_reports if d.reported is not True]
     told = (
@@ -236,22 +242,31 @@ def alerts_of(audit: Audit, t: Speaker) -> tuple[Alert, ...]:
                         n=u.n,
                     )
                 )
-    broken = [r for r in audit.governance.rules if r.not_met]
-    open_ = [r for r in audit.governance.rules if r.unknown]
-    if broken:
-        caution.append(
-            t(
-                "{count} rules of NICE are not met in some case; see governance.",
-                count=len(broken),
+    recommended = [r for r in audit.governance.rules if _recommended(r)]
+    for r in recommended:
+        if r.not_met:
+            caution.append(
+                t(
+                    "{title}: not met in {count} lesions ({cases}).",
+                    title=t(r.title),
+                    count=r.not_met,
+                    cases=_cases(r.failing),
+                )
             )
-        )
-    if open_:
+    unsure = [t(r.title) for r in recommended if r.unknown]
+    if unsure:
+        caution.append(t("Not recorded for every lesion: {names}.", names=_listed(unsure, t)))
+    others = [r for r in audit.governance.rules if r.not_met and not _recommended(r)]
+    if others:
         note.append(
             t(
-                "{count} rules cannot be judged in some case for want of a record.",
-                count=len(open_),
+                "{count} items that an audit should hold are missing for some lesions; see "
+                "governance.",
+                count=len(others),
             )
         )
+    if audit.suppress_below is not None:
+        note.append(t("Cases and small counts are hidden; what they would alert to is not said."))
     graded = (("stop", stop), ("caution", caution), ("note", note))
     return tuple(Alert(grade=g, text=text) for g, texts in graded for text in texts)
 
@@ -277,6 +292,11 @@ def p_text(p: float | None) -> str:
     if p < 10**-_P_DIGITS:
         return f"< {10**-_P_DIGITS:g}"
     return f"= {p:.{_P_DIGITS}f}"
+
+
+def _recommended(r: RuleResult) -> bool:
+    """Whether a rule rests on a recommendation (section 1 of the guidance), not on its text."""
+    return any(re.match(r"(IPG179|HTG3|NG234) 1\.|NG234", clause) for clause in r.clauses)
 
 
 def _listed(texts: Iterable[str], t: Speaker) -> str:
@@ -348,7 +368,7 @@ def _worth_printing(rows: Sequence[CountRow]) -> list[CountRow]:
     Hidden counts always stay, so that what is printed does not tell what was hidden.
     """
     if any(row.hidden for row in rows):
-        return list(rows)
+        return [row for row in rows if row.hidden or row.n]
     unknown = [r for r in rows if r.n and r.x == r.n and _UNKNOWN.search(r.label)]
     if unknown:
         return unknown
@@ -477,9 +497,11 @@ def cluster_lines(audit: Audit, t: Speaker) -> list[dict[str, str]]:
 def governance_rows(audit: Audit, t: Speaker) -> list[dict[str, str]]:
     """The rules, broken ones first, then those not known, with the cases that fail."""
 
-    def order(r: RuleResult) -> tuple[bool, bool, bool, int]:
-        """Broken before unknown before met; of each the smallest set of an audit first."""
-        return not r.not_met, not r.unknown, not r.minimum_set, -(r.not_met or r.unknown or 0)
+    def order(r: RuleResult) -> tuple[bool, bool, bool, bool]:
+        """What NICE recommends first, broken before unknown; then what an audit should hold."""
+        open_ = bool(r.not_met or r.unknown)
+        first = open_ and _recommended(r)
+        return not first, not r.not_met, not r.unknown, not r.minimum_set
 
     return [_governed(r, t) for r in sorted(audit.governance.rules, key=order)]
 
@@ -490,6 +512,11 @@ def _governed(r: RuleResult, t: Speaker) -> dict[str, str]:
 
     grade = "stop" if r.not_met else "caution" if r.unknown else "ok" if r.met else "note"
     words = {"stop": "not met", "caution": "unknown", "ok": "met", "note": "not applicable"}
+    if r.not_met and not _recommended(r):
+        grade = "caution"  # something not written down, not a recommendation broken
+        words["caution"] = "not met"
+    if None in (r.met, r.not_met, r.unknown):
+        grade, words["note"] = "note", "hidden"
     return {
         "title": t(r.title),
         "standard": t(r.standard),
@@ -675,11 +702,12 @@ def _harm_figures(audit: Audit, t: Speaker) -> tuple[Figure, ...]:
             {t(c.title): (c.days, c.fractions) for c in curves},
             title=t("Survival and recurrence of pain"),
             caption=t(
-                "Kaplan-Meier for death; recurrence of pain with death as a competing event "
+                "Survival (Kaplan-Meier) from the procedure, where deaths are known. Recurrence of "
+                "pain from the first relieved score, with death as a competing event "
                 "(Aalen-Johansen), which one minus Kaplan-Meier would overstate."
             ),
             words={
-                "weeks": t("weeks after the procedure"),
+                "weeks": t("weeks"),
                 "share": t("% of lesions"),
                 "at risk": t("at risk, week: lesions"),
             },

@@ -202,7 +202,7 @@ def swimmers(
     At most ``MOST_SWIMMERS`` lanes are drawn; the caller says in the caption which.
     """
     drawn = sorted(lanes, key=lambda lane: lane.end_day)[-MOST_SWIMMERS:]
-    high = 0.9 + 0.25 * max(len(drawn), 3)
+    high = 1.5 + 0.25 * max(len(drawn), 3)
     with _canvas(8.6, high) as (figure, axis):
         used: dict[str, Any] = {}
         for y, lane in enumerate(drawn):
@@ -244,13 +244,13 @@ def swimmers(
         axis.set_xlabel(words["weeks"])
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
-        axis.legend(
+        figure.legend(
             used.values(),
             [words[k] for k in used],
             frameon=False,
             fontsize=8.5,
-            loc="lower right",
-            ncols=1,
+            loc="outside lower center",
+            ncols=4,
         )
         return _finished(figure, title, caption)
 

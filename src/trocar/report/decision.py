@@ -65,7 +65,9 @@ def decision_sheet(
     t = Speaker(spoken_language(language))
     ordered = sorted(decision.verdicts, key=_rank)
     spinal = record.lesion.spinal
-    members = ["radiology", *(["spinal surgery"] if spinal else []), "oncology", "palliative care"]
+    asked = ["radiology", *(["spinal surgery"] if spinal else []), "oncology"]
+    present = (record.baseline.mdt_members if record.baseline else None) or ()
+    members = list(dict.fromkeys([*asked, *present]))
     return render(
         "decision.html.jinja",
         t=t,
@@ -78,12 +80,33 @@ def decision_sheet(
         outcome=decision.outcome,
         grade={"eligible": "ok", "not eligible": "stop", "incomplete": "caution"}[decision.outcome],
         headline=headline(decision, t),
+        known=known_rows(record, t),
         details=tuple(reason(v, t) for v in ordered if v.status == "not met" and v.hard),
         rules=tuple(_rule(v, t) for v in ordered),
         scores=tuple(_score(s, t) for s in decision.scores),
         members=[t(m) for m in members],
         facts=decision.facts,
         date=date,
+    )
+
+
+def known_rows(record: Record, t: Speaker) -> tuple[tuple[str, str], ...]:
+    """What a signer must have before the eyes: pain, age, meeting, treatments, goals."""
+    b = record.baseline
+    pain = record.course.pain.before
+    age = record.patient.age_years
+    unknown = t("unknown")
+    failed = None if b is None else b.failed_treatments
+    return (
+        (t("Pain before, 0 to 10"), unknown if pain is None else str(pain)),
+        (t("Age"), unknown if age is None else f"{age:g}"),
+        (t("Meeting"), (b.mdt_date if b else None) or unknown),
+        (t("Decided on"), (b.decided_on if b else None) or unknown),
+        (
+            t("Treatments that failed"),
+            unknown if failed is None else ", ".join(t(f) for f in failed) or t("none"),
+        ),
+        (t("The patient's goals"), (b.goals if b else None) or unknown),
     )
 
 
@@ -133,7 +156,7 @@ def _score(score: Score, t: Speaker) -> ScoreRow:
     meaning = t(score.meaning) if score.meaning else ""
     if score.points is None:
         missing = ", ".join(t(m.replace("_", " ")) for m in score.missing)
-        meaning = t("not computed; missing: {names}", names=missing)
+        meaning = t("Not computed; missing: {names}.", names=missing)
     note = f" {t(score.note)}" if score.note else ""
     return ScoreRow(
         name=t(score.name),

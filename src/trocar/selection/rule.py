@@ -167,8 +167,8 @@ def none_of(checks: Mapping[str, bool | None], *, found_is: Status) -> Answer:
         return Answer(status="unknown", reason="Not known: {unknown}.", values={"unknown": unknown})
     return Answer(
         status="met",
-        reason="None of {count} is present.",
-        values={"count": len(checks)},
+        reason="None of {count} is present ({absent}).",
+        values={"count": len(checks), "absent": said(checks, False)},
     )
 
 
