@@ -137,6 +137,7 @@ def test_fill_of_lesion_and_bone(planned: Any_) -> None:
     assert_books_balance(fill)
 
 
+@pytest.mark.slow
 def test_midline_and_end_plates(planned: Any_) -> None:
     aside = simple(planned, drawn(planned.ct, soft_ball(planned.ct.grid, at(12, 0, 0), 6)))
     assert aside.crosses_midline is False
@@ -145,6 +146,7 @@ def test_midline_and_end_plates(planned: Any_) -> None:
     assert high.touches_end_plates == ("superior",)
 
 
+@pytest.mark.slow
 def test_old_cement_is_not_counted(planned: Any_) -> None:
     grid = planned.ct.grid
     old = soft_ball(grid, at(-12, -2, 0), 5.0)
@@ -156,6 +158,7 @@ def test_old_cement_is_not_counted(planned: Any_) -> None:
     assert any("before the procedure" in str(f) for f in fill.findings)
 
 
+@pytest.mark.slow
 def test_contrast_medium_is_not_cement(planned: Any_) -> None:
     vessels = ("aorta", "inferior_vena_cava")
     labels = planned.patient.labels.on(planned.ct.grid)
@@ -168,6 +171,7 @@ def test_contrast_medium_is_not_cement(planned: Any_) -> None:
     assert any("contrast medium" in str(f) for f in fill.findings)
 
 
+@pytest.mark.slow
 def test_a_needle_left_in_place_is_metal(planned: Any_) -> None:
     grid = planned.ct.grid
     p = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))
@@ -202,6 +206,7 @@ def test_alarms_come_first_with_their_distances(planned: Any_) -> None:
     assert_books_balance(fill)
 
 
+@pytest.mark.slow
 def test_a_track_is_named_by_the_plan(planned: Any_, track: NeedleTrack) -> None:
     grid = planned.ct.grid
     blob = soft_ball(grid, track.path.end_mm - 8 * track.path.direction, 3.0)
@@ -222,6 +227,7 @@ def test_no_label_for_the_canal_is_said(planned: Any_) -> None:
     assert "spinal canal at L3 is not known" in str(fill.findings[0])
 
 
+@pytest.mark.slow
 def test_no_lesion_leaves_its_fill_unknown(planned: Any_) -> None:
     post = drawn(planned.ct, soft_ball(planned.ct.grid, middle(planned), 6.0))
     fill = simple(planned, post, lesion=None)
@@ -240,6 +246,7 @@ def test_cement_at_the_edge_of_the_image_is_said(planned: Any_) -> None:
     assert "holds only" in said
 
 
+@pytest.mark.slow
 def test_another_bone_is_refused(planned: Any_) -> None:
     rng = np.random.default_rng(3)
     noise = rng.normal(100, 150, planned.ct.grid.shape)
@@ -250,12 +257,14 @@ def test_another_bone_is_refused(planned: Any_) -> None:
         simple(planned, upside_down)
 
 
+@pytest.mark.slow
 def test_no_overlap_is_refused(planned: Any_) -> None:
     part = planned.ct.crop((slice(0, 20), slice(None), slice(None)))
     with pytest.raises(InputError, match="the later CT holds"):
         simple(planned, part)
 
 
+@pytest.mark.slow
 def test_the_post_ct_alone(planned: Any_, draw: Callable[[int], Any_]) -> None:
     alone_is_close(planned, draw(5))
 

@@ -60,6 +60,7 @@ def test_cement_of_set_04(set04: tuple[Volume, Volume, Labels, Mask, Anatomy]) -
     assert by_name["epidural or canal"] == pytest.approx(0.0908, abs=0.03)
 
 
+@pytest.mark.slow
 def test_set_04_moved_elsewhere_is_found_again(
     set04: tuple[Volume, Volume, Labels, Mask, Anatomy],
 ) -> None:
@@ -87,6 +88,7 @@ def test_set_04_without_the_planning_ct(
     assert set(TRUE_ML) <= {k.compartment for k in fill.leaks}
 
 
+@pytest.mark.slow
 def test_another_patient_is_refused(
     data: Path, set04: tuple[Volume, Volume, Labels, Mask, Anatomy]
 ) -> None:
@@ -118,6 +120,7 @@ def test_the_nail_of_set_01_is_not_cement(data: Path, site: str) -> None:
     nothing(ct, read_anatomy(ct, Site.parse(site), labels=labels))
 
 
+@pytest.mark.slow
 def test_stent_wires_and_contrast_of_set_14_are_not_cement(data: Path) -> None:
     ct = read_scan(data / "14_thoracic_metal_contrast_totalseg" / "ct.nii.gz").volume
     inside = np.array([-7.2, -113.2, 675.2])  # in a thoracic body, found by eye
