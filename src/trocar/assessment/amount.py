@@ -219,7 +219,7 @@ def _shares(
     deep = _eroded(raw > 0.5, spacing)
     full = deep & (raw > fact("core_full"))
     share[full] = 1.0
-    share = _without_noise(share, float(np.where(full, 1.0, raw).sum()))
+    share = _without_noise(share, float(np.where(full, 1.0, np.minimum(raw, 1.0)).sum()))
     inner = (share > 0) & ~full
     saturated = _saturated(hu[full] if full.any() else hu[pieces])
     slope = np.where(inner, share / contrast, np.float32(0.0))
