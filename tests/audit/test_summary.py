@@ -184,6 +184,14 @@ def test_nothing_hidden_can_be_worked_out_from_all_tables_together(
     assert not solvable(counts, sums, unknown) & small
 
 
+def test_counts_that_stand_in_two_tables_are_tied(shared: tuple[Audit, Audit]) -> None:
+    counts, sums = ledger(shared[0].counts.values())
+    ties = [s for s in sums if len(s.parts) == 1 and not s.overlapping]
+    for here, there in _SAME:
+        assert counts[here] == counts[there]
+        assert Sum(here, (there,)) in ties
+
+
 def test_large_counts_are_still_told(shared: tuple[Audit, Audit]) -> None:
     whole, audit = shared
     leak = audit.counts["leaks"].row("any leak")

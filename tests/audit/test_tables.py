@@ -206,6 +206,15 @@ def test_death_at_30_days_is_not_guessed() -> None:
     assert (known.x, known.n) == (1, 2)
 
 
+def test_last_seen_before_day_30_is_not_alive_at_30() -> None:
+    cases = made(events=(Event(lesion_id="3", day=29, kind="last seen"),))
+    assert counted(tables.death_table(cases), "30 days after a procedure") == {
+        "died": 0,
+        "alive": 0,
+        "not known": 3,
+    }
+
+
 def test_72_hours_pain_and_analgesics_together() -> None:
     pain = [
         ("1", 0, 8),
