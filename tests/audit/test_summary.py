@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trocar.audit.summary import Audit, Curve, audit_study, coarse, ledger
-from trocar.audit.suppression import solvable
+from trocar.audit.summary import _SAME, Audit, Curve, audit_study, coarse, ledger
+from trocar.audit.suppression import Sum, solvable
 from trocar.errors import InputError
 from trocar.followup.rules import HighestInWindow
 from trocar.io.records import example_study
