@@ -244,7 +244,10 @@ def same(ours: Any, theirs: Any, targets: int) -> tuple[bool, str]:
     b = both[theirs[0]]
     contact = float(np.nanmax(np.abs(a[:, rays.CONTACT] - theirs[1][b])))
     bone = float(np.nanmax(np.abs(a[:, rays.BONE] - theirs[2][b])))
-    text = f"Embree: {agree:.3%} verdicts the same, contact within {contact:.2f} mm, bone {bone:.2f} mm"
+    text = (
+        f"Embree: {agree:.3%} verdicts the same, contact within {contact:.2f} mm, "
+        f"bone {bone:.2f} mm"
+    )
     return agree >= 0.999 and contact < 0.25 and bone < 0.25, text
 
 
