@@ -83,3 +83,12 @@ def test_a_study_or_the_example_must_be_named(command: str, tmp_path: Path) -> N
     assert "--example" in str(told.exception)
     both = run.invoke(app, [command, str(tmp_path), "--example"])
     assert isinstance(both.exception, InputError)
+
+
+@pytest.mark.parametrize("command", ["select", "follow"])
+def test_what_is_odd_in_the_data_is_told_whenever_they_are_loaded(command: str) -> None:
+    told = run.invoke(app, [command, "--example", "--lesion", "1"])
+    assert told.exit_code == 0
+    for flag in ("F1", "F2", "F3", "F4", "F5", "F6", "F7"):
+        assert f"{flag}   " in told.stderr
+    assert "F1" not in told.stdout

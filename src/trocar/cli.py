@@ -316,8 +316,6 @@ def audit(
 
     _check_language(language)
     cases = _study(study, example)
-    for note in cases.notes:
-        print(f"{note.note_id:4} {note.text}", file=sys.stderr)
     with _progress(as_json) as tell:
         audited, files = pathway.audit_cases(
             cases,
@@ -440,7 +438,10 @@ def _study(path: Path | None, example: bool) -> Study:
             "give either a study (folder, zip or JSON file) or --example, not "
             + ("both" if example else "neither")
         )
-    return example_study() if path is None else read_study(path)
+    study = example_study() if path is None else read_study(path)
+    for note in study.notes:
+        print(f"{note.note_id:4} {note.text}", file=sys.stderr)
+    return study
 
 
 def _check_language(language: str) -> None:
