@@ -114,6 +114,8 @@ def alone(
     half = max((level + tissue.value("hu_muscle").mean) / 2, fact("outline_floor"))
     rim = max(fact("rim_reach"), min(spacing))
     outline = pieces | (hu > half) & (maps.distance_to(pieces, spacing) <= rim)
+    if thin_cortex:  # a thick mass is no cortex, though a reading may have called it other bone
+        elsewhere = elsewhere & ~_thick((hu > half) & ~bone, spacing)
     free = (hu > half) & ~bone & ~elsewhere & ~ndimage.binary_dilation(outline, _CORNERS)
     leaked, more = _pieces(post, free, bone)
     outline |= leaked
