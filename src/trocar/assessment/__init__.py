@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from trocar import places
 from trocar.assessment import amount as amounts
-from trocar.assessment import match, places
+from trocar.assessment import leaks as leaks_of
+from trocar.assessment import match
 from trocar.assessment.amount import Amount, cement_fraction
 from trocar.assessment.compare import (
     FillComparison,
@@ -17,12 +19,12 @@ from trocar.assessment.compare import (
     compare_fills,
     compare_needle,
 )
-from trocar.assessment.match import fact, laid_over, register
-from trocar.assessment.places import NeedleTrack
+from trocar.assessment.match import laid_over, register
 from trocar.errors import InputError
 from trocar.model.case import Finding, Gravity, gravest_first
 from trocar.model.result import Anatomy, CementLeak, Fill, Registration
 from trocar.model.space import Grid, Mask, Volume
+from trocar.places import NeedleTrack, fact
 
 __all__ = [
     "FillComparison",
@@ -89,8 +91,8 @@ def find_cement(
         return _empty(view.grid, anatomy, lesion, lesion_id, old_ml, findings, registration)
     findings += found.findings
     findings += _edge_findings(found, view.grid, whole.grid)
-    scene = places.Scene(anatomy=anatomy, tracks=tuple(needle_tracks), lesion=lesion)
-    leaks, out = places.find_leaks(found, view.grid, around, scene)
+    scene = places.Surroundings(anatomy=anatomy, tracks=tuple(needle_tracks), lesion=lesion)
+    leaks, out = leaks_of.find_leaks(found, view.grid, around, scene)
     findings += [_leak_finding(leak) for leak in leaks]
     return _fill(
         found,

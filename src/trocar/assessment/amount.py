@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from trocar.assessment.match import fact
 from trocar.facts import tissue
 from trocar.kernels import field as maps
 from trocar.model.case import Finding, Gravity
 from trocar.model.space import Float, Volume
+from trocar.places import fact
 
 Bool = NDArray[np.bool_]
 Image = NDArray[np.float32]

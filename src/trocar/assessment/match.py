@@ -8,16 +8,11 @@ import numpy as np
 
 from trocar.errors import InputError
 from trocar.facts import tissue
-from trocar.facts.source import load
 from trocar.kernels import align, field
 from trocar.model.case import Finding, Gravity
 from trocar.model.result import Anatomy, Registration
 from trocar.model.space import Float, Grid, Mask, Volume
-
-
-def fact(name: str) -> float:
-    """One number of ``cement_ct.toml``."""
-    return load("cement_ct")[name].mean
+from trocar.places import fact
 
 
 def register(

@@ -237,6 +237,7 @@ def _by_wall(
                 area_mm2=float(part.sum()),
                 centre_mm=np.average(surface.centres_mm, axis=0, weights=part),
                 extent_mm=longest_mm(surface.points_mm[used[corner[used]]]),
+                points_mm=surface.points_mm[used[corner[used]]],
             )
         )
     return found

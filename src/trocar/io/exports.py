@@ -18,7 +18,7 @@ from trocar.errors import InputError
 from trocar.facts import source as facts_source
 from trocar.io.formats import write_labels, write_text
 from trocar.io.segmentation import write_seg
-from trocar.model.case import Finding, Lesion
+from trocar.model.case import Finding, Lesion, WallDefect
 from trocar.model.plan import Plan, Trajectory
 from trocar.model.result import Anatomy, Scan
 from trocar.model.space import Grid, Labels, Mask, Segment, Volume
@@ -142,6 +142,8 @@ def _record(value: Any) -> Any:
             "values": plain(value.values),
         }
     held = {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, WallDefect):
+        del held["points_mm"]  # hundreds of them; area, centre and extent say it
     # A record may carry the function that judged it; its result is here, the code is not.
     out = {name: plain(v) for name, v in held.items() if not callable(v)}
     return out | {name: plain(getattr(value, name)) for name in _derived(value)}

@@ -131,6 +131,7 @@ class WallDefect:
     area_mm2: float
     centre_mm: Float
     extent_mm: float = 0.0  # longest distance across the hole
+    points_mm: Float | None = None  # (n, 3) points of the hole on the bone's surface
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

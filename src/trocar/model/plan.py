@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from trocar.errors import InputError
+from trocar.facts.cement import BoneCement
 from trocar.facts.products import Needle
 from trocar.model.case import Finding, Gravity, Lesion, Site
 from trocar.model.result import Run
@@ -195,6 +196,86 @@ class NeedleSet:
     tip_spacing_mm: float
     shaft_spacing_mm: float  # smallest surface-to-surface distance of two shafts
     name: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CementNeedle:
+    """One needle that cement goes through: where it lies, how much, how it is pulled back.
+
+    ``path`` runs from skin to tip. ``pull_backs`` are (after how many ml through this needle, by
+    how many mm) in that order.
+    """
+
+    needle: Needle
+    path: Segment
+    volume_ml: float
+    pull_backs: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.volume_ml > 0:
+            raise InputError(f"the needle is to inject {self.volume_ml} ml; expected more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CementRule:
+    """One rule a cement plan was held against, what it gave, and where the rule comes from."""
+
+    rule: str  # "fill of the body", "start after mixing", "syringe pressure", ...
+    verdict: Literal["ok", "caution", "stop", "unknown"]
+    finding: Finding
+    source: str
+    verified: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CementPlan:
+    """How much cement, through what, when, and when to stop.
+
+    Ages are seconds after mixing. ``target_ml`` lies between ``low_ml`` and ``high_ml``; ``reason``
+    says why. ``stop_ml`` is the volume not to pass: the least of the plan's own limit and of the
+    forecast leak, None before there is a forecast. ``pressure_limit_pa`` is what the syringe gives.
+    """
+
+    lesion_id: str
+    site: Site
+    cement: BoneCement
+    room_c: float
+    needles: tuple[CementNeedle, ...]
+    rate_ml_s: float
+    start_s: float
+    latest_s: float
+    pressure_limit_pa: float
+    low_ml: float
+    high_ml: float
+    stop_ml: float | None = None
+    reason: Finding | None = None
+    rules: tuple[CementRule, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.needles:
+            raise InputError("the cement plan has no needle; give at least one")
+        if not (self.rate_ml_s > 0 and self.pressure_limit_pa > 0):
+            raise InputError(
+                f"the cement plan has a rate of {self.rate_ml_s} ml/s and a pressure limit of "
+                f"{self.pressure_limit_pa} Pa; expected both above 0"
+            )
+        if not 0 <= self.start_s < self.latest_s:
+            raise InputError(
+                f"the cement is to be injected from {self.start_s:g} to {self.latest_s:g} s after "
+                "mixing; expected a start before the end"
+            )
+
+    @property
+    def target_ml(self) -> float:
+        """All that is to be injected."""
+        return float(sum(n.volume_ml for n in self.needles))
+
+    @property
+    def verdict(self) -> Literal["ok", "caution", "stop", "unknown"]:
+        """The worst of its rules: stop, unknown, caution, ok."""
+        order = ("stop", "unknown", "caution", "ok")
+        return min((r.verdict for r in self.rules), key=order.index, default="ok")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,4 +1,4 @@
-"""What was computed: anatomy read from a CT, projected views, and how a result came about."""
+"""What was computed: anatomy, projected views, cement and its heat, and how a result came about."""
 
 from __future__ import annotations
 
@@ -242,3 +242,126 @@ class Fill:
     def leaked_ml(self) -> float:
         """All cement outside the bone."""
         return float(sum(leak.volume_ml for leak in self.leaks))
+
+
+InjectionState = Literal[
+    "injecting", "leak detected", "waiting to harden", "repositioned", "resumed", "finished"
+]
+StopReason = Literal["planned volume", "leak", "pressure", "working window", "no room"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InjectionEvent:
+    """A change of state while cement was injected: when, how much was in, where it leaked."""
+
+    state: InjectionState
+    age_s: float  # of the cement, since mixing
+    injected_ml: float
+    needle: int  # which needle of the plan, from 0
+    compartment: str = ""  # of the leak that was seen, "" when there was none
+    moved_mm: float = 0.0  # how far the needle was pulled back
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CementHeat:
+    """How warm the setting cement makes the bone and what lies beside it.
+
+    ``peak_c`` is the highest temperature each voxel reached, on the grid of the injection;
+    ``structures_c`` the highest in each structure that was identified and comes within reach of
+    the computation, ``structures_cem43`` its dose in minutes at 43 degC. ``over_limit`` names the
+    structures that pass their limit; what was not identified is in ``unknown``, never safe.
+    """
+
+    peak_c: Volume
+    cement_peak_c: float
+    interface_peak_c: float  # in bone one voxel from the cement
+    structures_c: Mapping[str, float]
+    structures_cem43: Mapping[str, float]
+    dead_bone_ml: float  # bone past the damage threshold, cement not counted
+    time_s: Float  # since the injection ended
+    cement_mean_c: Float  # over time
+    over_limit: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Injection:
+    """One planned injection carried out in the computer.
+
+    ``fill`` is what there is at its end. ``order_ml`` says for each voxel how much had been
+    injected when cement filled it (nan: never), so that the fill at any volume can be drawn.
+    The arrays of the curve have one entry a step: cement age, volume, rate, pressure at the
+    needle's tip and at the syringe, and how much of the volume lies in bone and in the lesion;
+    ``leaked_ml`` the same for every compartment that holds cement at the end.
+    """
+
+    lesion_id: str
+    site: Site
+    cement: str
+    fill: Fill
+    order_ml: Volume
+    age_s: Float
+    injected_ml: Float
+    rate_ml_s: Float
+    tip_pa: Float
+    syringe_pa: Float
+    in_bone_ml: Float
+    in_lesion_ml: Float
+    leaked_ml: Mapping[str, Float]
+    events: tuple[InjectionEvent, ...]
+    stopped_by: StopReason
+    heat: CementHeat | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def at_ml(self, injected_ml: float) -> Mask:
+        """The voxels that cement has filled once so much is injected."""
+        values = self.order_ml.values <= injected_ml  # nan compares false
+        return Mask(grid=self.order_ml.grid, values=values)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LeakForecast:
+    """How likely a leak is, by compartment and injected volume: many injections, each different.
+
+    ``onset_ml`` holds for every compartment the volume at which each of the ``runs`` injections
+    had put ``least_ml`` there (inf: never); ``ended_ml`` how much each run could inject before
+    ``volume_ml``, the hand's force or the cement's age ended it. ``reached`` is the share of runs
+    in which a voxel holds cement at the end. ``alarms`` are the compartments that must stay empty.
+    """
+
+    lesion_id: str
+    site: Site
+    runs: int
+    seed: int
+    volume_ml: float
+    least_ml: float
+    onset_ml: Mapping[str, Float]
+    ended_ml: Float
+    reached: Volume
+    alarms: tuple[str, ...]
+    drawn: Mapping[str, Float]  # the uncertain constants of each run
+    unknown: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def first_ml(self, *compartments: str) -> Float:
+        """For each run the volume at its first leak into any of these (none named: anywhere)."""
+        names = [n for n in (compartments or tuple(self.onset_ml)) if n in self.onset_ml]
+        if not names:
+            return np.full(self.runs, np.inf)
+        out: Float = np.min([self.onset_ml[n] for n in names], axis=0)
+        return out
+
+    def chance(self, injected_ml: ArrayLike, *compartments: str) -> Float:
+        """Share of runs that have leaked (there) by the time so much is injected."""
+        at = np.asarray(injected_ml, np.float64)
+        out: Float = np.mean(self.first_ml(*compartments) <= at[..., None], axis=-1)
+        return out
+
+    def safe_ml(self, accepted: float, *compartments: str) -> float:
+        """The largest volume, up to ``volume_ml``, by which at most this share has leaked there."""
+        onset = np.sort(self.first_ml(*compartments))
+        allowed = int(np.floor(accepted * self.runs + 1e-9))
+        if allowed >= self.runs:
+            return self.volume_ml
+        return float(min(self.volume_ml, np.nextafter(onset[allowed], 0.0)))
