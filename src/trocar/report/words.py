@@ -47,9 +47,9 @@ def catalogue(language: str) -> Catalogue:
     if language == "en":
         return Catalogue(sentences={}, names={}, clauses={})
     stem = language.lower().replace("-", "_")
-    plan, records = (_words(f"{stem}{part}.toml") for part in ("", "_records"))
+    plan, records, cement = (_words(f"{stem}{part}.toml") for part in ("", "_records", "_cement"))
     return Catalogue(
-        sentences={**records["sentences"], **plan["sentences"]},
+        sentences={**cement["sentences"], **records["sentences"], **plan["sentences"]},
         names=plan["names"],
         clauses=plan["clauses"],
     )
