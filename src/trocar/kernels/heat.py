@@ -1,0 +1,895 @@
+"""Heat in living tissue: Pennes' equation marched in time, with thermal dose and phase change.
+
+    rho c dT/dt = div(k grad T) + W (T_blood - T) + Q
+
+on a regular [slice, row, column] grid: one flux through each face between two voxels (harmonic mean
+of k), so what leaves one voxel enters the next. Time is stepped with the second-order
+Runge-Kutta-Legendre scheme of Meyer, Balsara and Aslam (J Comput Phys 2014;257:594): s cheap
+explicit stages make one step (s^2 + s - 2) / 4 times as long as an explicit Euler step may be. The
+step follows an estimate of its own error (as Sommeijer, Shampine and Verwer 1998 do). Freezing and
+boiling are met by marching the enthalpy instead of the temperature.
+
+SI units but for temperatures, which are degC, and CEM43, which is minutes. No number of a tissue
+lives here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from trocar.errors import InputError
+from trocar.kernels.cure import GAS_J_MOL_K
+
+Float = NDArray[np.floating[Any]]
+Method = Literal["rkl2", "euler"]
+
+ZERO_C_K = 273.15
+_SERIAL = 30_000  # voxels; fewer are not worth waking the threads
+_STAGES = 101  # the most stages of a step; far beyond, float32 rounding would add up
+_LEAST = 1 / 64  # of an explicit step; where even this errs (a jump) time must go on all the same
+_GROW, _SHRINK, _SAFETY = 2.0, 0.2, 0.8  # of the step control, as usual for such schemes
+_NEGLIGIBLE = -16.1  # ln of a damage rate, 1e-7 / s: an hour of it is 0.0004
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Tissue:
+    """What heat meets in each voxel: arrays [slice, row, column] or numbers for all.
+
+    ``perfusion_w_m3k`` is W = omega rho_b c_b, the heat blood carries off a cubic metre for each
+    degree above ``blood_c``.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_m: tuple[float, float, float]
+    heat_capacity_j_m3k: ArrayLike  # rho c
+    conductivity_w_mk: ArrayLike
+    perfusion_w_m3k: ArrayLike
+    blood_c: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Change:
+    """A change of phase over an interval of temperature, and what the tissue is below it.
+
+    ``latent_j_m3`` is taken up between ``from_c`` and ``to_c`` (arrays or numbers). For freezing,
+    the capacity and conductivity of the frozen tissue are given, too.
+    """
+
+    from_c: float
+    to_c: float
+    latent_j_m3: ArrayLike
+    frozen_capacity_j_m3k: ArrayLike | None = None
+    frozen_conductivity_w_mk: ArrayLike | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cem43:
+    """Cumulative equivalent minutes at 43 degC: bases above and below it, and the lowest counted.
+
+    Sum of base^(43 - T) over minutes (Sapareto and Dewey 1984).
+    """
+
+    above: float
+    below: float
+    from_c: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrhenius:
+    """Damage omega: the integral of A exp(-Ea / R T); a set belongs together."""
+
+    a_per_s: float
+    ea_j_mol: float
+
+
+class Bioheat:
+    """Tissue that is heated or cooled; ``advance`` moves it on, the properties say how warm it is.
+
+    ``start_c`` is a number or an array. ``edge_c`` is the temperature held at the outer faces of
+    the grid; None insulates them. ``freezing`` and ``boiling`` switch to enthalpy. With ``cem43``
+    or ``arrhenius`` doses add up. Perfusion ends for good where a dose passes
+    ``shut_at_cem43`` (minutes) or ``shut_at_omega``, rests where tissue is frozen, and can be shut
+    by hand. ``tolerance_k`` is the error allowed in one step, ``longest_s`` its longest; method
+    ``euler`` takes explicit steps of at most ``longest_s`` within the limit of stability.
+
+    Temperatures are stored as differences from the blood's: float32 (the default without phase
+    change) then resolves a microkelvin; doses and sums are float64.
+    Raises InputError for shapes that do not agree and numbers that cannot be.
+    """
+
+    def __init__(
+        self,
+        tissue: Tissue,
+        *,
+        start_c: ArrayLike,
+        edge_c: float | None = None,
+        freezing: Change | None = None,
+        boiling: Change | None = None,
+        cem43: Cem43 | None = None,
+        arrhenius: Arrhenius | None = None,
+        shut_at_cem43: float | None = None,
+        shut_at_omega: float | None = None,
+        method: Method = "rkl2",
+        tolerance_k: float = 0.01,
+        longest_s: float = float("inf"),
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        if not (tolerance_k > 0 and longest_s > 0 and all(h > 0 for h in tissue.spacing_m)):
+            raise InputError("tolerance, longest step and spacing must be above 0")
+        if shut_at_cem43 is not None and cem43 is None:
+            raise InputError("perfusion cannot end at a CEM43 that is not counted; give cem43")
+        if shut_at_omega is not None and arrhenius is None:
+            raise InputError("perfusion cannot end at a damage not counted; give arrhenius")
+        self.shape = tissue.shape
+        self.spacing_m = tissue.spacing_m
+        self.blood_c = float(tissue.blood_c)
+        self.enthalpy = freezing is not None or boiling is not None
+        self._type = np.dtype(dtype or (np.float64 if self.enthalpy else np.float32))
+        self._method, self._tolerance, self._longest = method, float(tolerance_k), float(longest_s)
+        self._capacity = self._given(tissue.heat_capacity_j_m3k, "heat capacity", above=True)
+        self._k = self._given(tissue.conductivity_w_mk, "conductivity", above=True)
+        self._w_alive = self._given(tissue.perfusion_w_m3k, "perfusion")
+        self._freezing, self._boiling = freezing, boiling
+        self._set_phase(freezing, boiling)
+        self._edge = edge_c
+        padded = tuple(n + 2 for n in self.shape)
+        self._g = [np.zeros(padded, self._type) for _ in range(3)]
+        self._inverse = np.zeros(padded, self._type)
+        self._w = np.zeros(padded, self._type)
+        self._q = np.zeros(padded, self._type)
+        ghost = 0.0 if edge_c is None else edge_c - self.blood_c
+        # State and temperature above the blood's, now and after a trial step; without change of
+        # phase they are the same arrays.
+        self._y, self._new = (np.full(padded, ghost, self._type) for _ in range(2))
+        self._t, self._t_new = self._y, self._new
+        if self.enthalpy:
+            self._t, self._t_new = (np.full(padded, ghost, self._type) for _ in range(2))
+        # What a step has added so far, in the last two stages (0 outside).
+        self._d = [np.zeros(padded, self._type) for _ in range(2)]
+        self._theta = np.zeros(padded if self.enthalpy else (0, 0, 0), self._type)
+        self._f, self._f_new = (np.zeros(padded, self._type) for _ in range(2))
+        self._row_error = np.zeros(self.shape[:2])
+        self._fixed = np.zeros(self.shape, np.bool_)
+        self._shut = np.zeros(self.shape, np.bool_)
+        start = np.broadcast_to(np.asarray(start_c, np.float64), self.shape)
+        self._put(start, np.ones(self.shape, np.bool_))
+        self.peak_c = start.astype(np.float32)
+        self.lowest_c = start.astype(np.float32)
+        self._cem_rule, self._arrhenius = cem43, arrhenius
+        self._shut_cem, self._shut_omega = shut_at_cem43, shut_at_omega
+        none = np.zeros((0, 0, 0))
+        self.cem43_min = np.zeros(self.shape) if cem43 else none
+        self.omega = np.zeros(self.shape) if arrhenius else none
+        self.time_s = 0.0
+        self.steps = self.stages = 0
+        self._next_s = 0.0  # the step the error control would take
+        self._refresh()
+
+    # --- what it says --------------------------------------------------------------------------
+
+    @property
+    def temperature_c(self) -> NDArray[np.float64]:
+        """How warm each voxel is now, degC."""
+        return _inner(self._t).astype(np.float64) + self.blood_c
+
+    @property
+    def heat_j(self) -> float:
+        """Heat held above blood temperature (unfrozen, not boiled), J; fixed voxels not counted."""
+        y = _inner(self._y).astype(np.float64)
+        volume = float(np.prod(self.spacing_m))
+        if self.enthalpy:
+            origin = self._enthalpy_at(np.zeros(self.shape))
+            return float((y - origin)[~self._fixed].sum() * volume)
+        return float((y * self._capacity)[~self._fixed].sum() * volume)
+
+    @property
+    def explicit_s(self) -> float:
+        """The longest step that explicit Euler may take here (Gershgorin's bound), s."""
+        return self._limit_s
+
+    # --- what one does to it -------------------------------------------------------------------
+
+    def fix(self, where: NDArray[np.bool_], celsius: ArrayLike) -> None:
+        """Hold these voxels at a temperature from now on (a probe); others are free again."""
+        if where.shape != self.shape:
+            raise InputError(f"the fixed voxels have shape {where.shape}; expected {self.shape}")
+        values = np.broadcast_to(np.asarray(celsius, np.float64), self.shape)
+        moved = not np.array_equal(self._fixed, where)
+        self._fixed = where.copy()
+        self._put(values, where)
+        self._widen(where)
+        if moved:
+            self._refresh()
+
+    def shut_perfusion(self, where: NDArray[np.bool_]) -> None:
+        """No blood flows through these voxels any more."""
+        self._shut |= where
+        self._set_perfusion()
+
+    def advance(self, seconds: float, *, source_w_m3: ArrayLike = 0.0) -> int:
+        """March on by so many seconds with this heat source; returns the steps taken.
+
+        ``source_w_m3`` is constant during the call: an array, or a number for all.
+        """
+        if not seconds > 0:
+            raise InputError(f"an advance of {seconds} s; expected more than 0")
+        _inner(self._q)[...] = source_w_m3
+        end, taken = self.time_s + seconds, 0
+        self._rate(self._f)
+        while True:
+            left = end - self.time_s
+            if left <= 1e-9 * max(1.0, seconds):
+                break
+            self._one(left)
+            taken += 1
+        self.time_s = end
+        return taken
+
+    # --- one step ------------------------------------------------------------------------------
+
+    def _one(self, left: float) -> None:
+        """One accepted step of at most ``left`` seconds."""
+        if self._method == "euler":
+            most = min(self._limit_s, self._longest)
+            step = _even(left, most)
+            self._euler(step)
+            self._accept(step)
+            return
+        most, least = (_STAGES**2 + _STAGES - 2) / 4 * self._limit_s, _LEAST * self._limit_s
+        while True:
+            wanted = min(self._next_s or self._limit_s, self._longest, most)
+            step = _even(left, wanted)
+            error = self._super(step) / self._tolerance
+            better = _SAFETY * max(error, 1e-12) ** (-1 / 3)
+            if error <= 1.0 or step <= least:
+                break
+            self._next_s = max(least, step * max(_SHRINK, better))
+        suggested = step * min(_GROW, max(_SHRINK, better))
+        cut_short = step < wanted
+        self._next_s = max(suggested, self._next_s) if cut_short and error <= 1.0 else suggested
+        self._next_s = max(self._next_s, least)
+        self._accept(step)
+
+    def _euler(self, step: float) -> None:
+        _plus(self._y, step, self._f, self._new, _ranges(self.shape))
+        self._to_temperature(self._new)
+        self.stages += 1
+
+    def _super(self, step: float) -> float:
+        """A trial step into ``_new``; returns the estimate of its error, K.
+
+        Only what the step adds is carried through the stages, so that float32 rounds the change and
+        not the temperature: with d = Y - Y0 the rate is F0 + L (T - T0), for it is linear in T.
+        """
+        s = max(3, int(np.ceil((np.sqrt(9.0 + 16.0 * step / self._limit_s) - 1.0) / 2.0)))
+        s += 1 - s % 2  # an odd number damps best
+        self.stages += s
+        w1 = 4.0 / (s * s + s - 2.0)
+        before, last = self._d
+        ranges = _ranges(self.shape)
+        _times(w1 / 3.0 * step, self._f, last, ranges)
+        for j in range(2, s + 1):
+            b, b1, b2 = _b(j), _b(j - 1), _b(j - 2)
+            mu = (2.0 * j - 1.0) / j * b / b1
+            nu = 0.0 if j == 2 else -(j - 1.0) / j * b / b2  # nothing was added in stage 0
+            mut = mu * w1 * step
+            gamma = -(1.0 - b1) * mut
+            _stage(
+                self._rise(last), last, last if j == 2 else before, self._f, before, *self._g,
+                self._inverse, self._w, np.array([mu, nu, mut, mut + gamma], self._type), ranges,
+            )  # fmt: skip
+            before, last = last, before
+        _plus(self._y, 1.0, last, self._new, ranges)
+        self._to_temperature(self._new)
+        slope = self._slopes() if self.enthalpy else np.zeros((0, 0, 0), self._type)
+        _end(
+            self._t_new, last, self._f, self._f_new, *self._g, self._inverse, self._w, self._q,
+            slope, np.array([step], self._type), self._row_error, ranges,
+        )  # fmt: skip
+        return float(self._row_error.max())
+
+    def _rise(self, d: Float) -> Float:
+        """By how much the temperature has risen in the step, for what was added to the state."""
+        if not self.enthalpy:
+            return d
+        _rises(self._y, d, self._t, self._curve, self._knots, self._theta, _ranges(self.shape))
+        return self._theta
+
+    def _accept(self, step: float) -> None:
+        """Take the trial step as done; add up doses; see to perfusion, frozen and shut."""
+        self._y, self._new = self._new, self._y
+        self._t, self._t_new = self._t_new, self._t
+        self._dose(self._t_new, self._t, step)
+        self.time_s += step
+        self.steps += 1
+        changed = self._newly_shut()
+        if self.enthalpy:
+            self._refresh()
+        elif changed:
+            self._set_perfusion()
+        if changed or self.enthalpy or self._method == "euler":
+            self._rate(self._f)
+        else:
+            self._f, self._f_new = self._f_new, self._f
+
+    def _dose(self, old: Float, new: Float, step: float) -> None:
+        cem, arr = self._cem_rule, self._arrhenius
+        rule = (cem.above, cem.below, cem.from_c) if cem else (1.0, 1.0, np.inf)
+        ln_a, ea_r = (np.log(arr.a_per_s), arr.ea_j_mol / GAS_J_MOL_K) if arr else (0.0, 0.0)
+        # Below this temperature damage is negligible and its exponentials are spared.
+        from_c = ea_r / (ln_a - _NEGLIGIBLE) - ZERO_C_K if arr else np.inf
+        numbers = np.array([self.blood_c, step, *rule, ln_a, ea_r, from_c])
+        _add_dose(
+            old, new, numbers, self.peak_c, self.lowest_c, self.cem43_min, self.omega,
+            _ranges(self.shape),
+        )  # fmt: skip
+
+    def _newly_shut(self) -> bool:
+        if self._shut_cem is None and self._shut_omega is None:
+            return False
+        dead = np.zeros(self.shape, np.bool_)
+        if self._shut_cem is not None:
+            dead |= self.cem43_min >= self._shut_cem
+        if self._shut_omega is not None:
+            dead |= self.omega >= self._shut_omega
+        more = bool((dead & ~self._shut).any())
+        self._shut |= dead
+        return more
+
+    def _rate(self, out: Float) -> None:
+        _slope(self._t, *self._g, self._inverse, self._w, self._q, out, _ranges(self.shape))
+
+    # --- enthalpy ------------------------------------------------------------------------------
+
+    def _to_temperature(self, y: Float) -> None:
+        """Temperatures of a state after a trial step."""
+        if self.enthalpy:
+            nothing = np.zeros_like(y)
+            ghosts = self._t_new
+            _rises(y, nothing, nothing, self._curve, self._knots, ghosts, _ranges(self.shape))
+
+    def _set_phase(self, freezing: Change | None, boiling: Change | None) -> None:
+        """Enthalpy against temperature: five straight pieces, 0 where freezing begins."""
+        for change in (freezing, boiling):
+            if change is not None and not change.from_c < change.to_c:
+                raise InputError(
+                    f"a change of phase from {change.from_c} to {change.to_c} degC; expected an "
+                    "interval"
+                )
+        if freezing and boiling and freezing.to_c >= boiling.from_c:
+            raise InputError("tissue cannot boil before it has thawed; check the two intervals")
+        c = self._capacity
+        cold = c
+        self._k_frozen = self._k
+        if freezing is not None and freezing.frozen_capacity_j_m3k is not None:
+            cold = self._given(freezing.frozen_capacity_j_m3k, "frozen capacity", above=True)
+        if freezing is not None and freezing.frozen_conductivity_w_mk is not None:
+            given = freezing.frozen_conductivity_w_mk
+            self._k_frozen = self._given(given, "frozen conductivity", above=True)
+        self._slowest = np.minimum(c, cold)
+        if not self.enthalpy:
+            return
+        ice = self._given(freezing.latent_j_m3, "latent heat") if freezing else np.zeros(self.shape)
+        gas = self._given(boiling.latent_j_m3, "latent heat") if boiling else np.zeros(self.shape)
+        # Without a change its interval lies where no temperature is.
+        ends = (freezing.from_c, freezing.to_c) if freezing else (-1001.0, -1000.0)
+        tops = (boiling.from_c, boiling.to_c) if boiling else (1e6, 1e6 + 1.0)
+        self._knots = np.array([*ends, *tops]) - self.blood_c
+        melting = ice / (ends[1] - ends[0]) + (c + cold) / 2.0
+        seething = gas / (tops[1] - tops[0]) + c
+        # Capacities of the pieces: frozen, freezing, thawed, boiling; boiled as thawed.
+        self._curve = np.stack([cold, melting, c, seething], axis=-1)
+
+    def _enthalpy_at(self, u: Float) -> NDArray[np.float64]:
+        a, b, d, e = self._knots
+        cold, melting, c, seething = np.moveaxis(self._curve, -1, 0)
+        out: NDArray[np.float64] = (
+            cold * np.minimum(u - a, 0.0)
+            + melting * (np.clip(u, a, b) - b)
+            + c * (np.clip(u, b, d) - b + np.maximum(u - e, 0.0))
+            + seething * (np.clip(u, d, e) - d)
+        )
+        return out
+
+    def _slopes(self) -> Float:
+        """Degrees for each unit of enthalpy: the least at both ends of a step, for its error."""
+        a, b, d, e = self._knots
+        out = np.zeros_like(self._y)
+        inner = _inner(out)
+        inner[...] = np.inf
+        for u in (_inner(self._t), _inner(self._t_new)):
+            piece = np.select([u <= a, u <= b, u <= d, u <= e], [0, 1, 2, 3], 2)
+            slope = 1.0 / np.take_along_axis(self._curve, piece[..., None], axis=-1)[..., 0]
+            np.minimum(inner, slope, out=inner)
+        return out
+
+    # --- setting up ----------------------------------------------------------------------------
+
+    def _given(self, values: ArrayLike, what: str, above: bool = False) -> NDArray[np.float64]:
+        a = np.asarray(values, np.float64)
+        try:
+            a = np.broadcast_to(a, self.shape)
+        except ValueError as error:
+            raise InputError(f"the {what} has shape {a.shape}; expected {self.shape}") from error
+        if not np.all(np.isfinite(a)) or np.any(a <= 0 if above else a < 0):
+            least = "above 0" if above else "not below 0"
+            raise InputError(f"the {what} must be finite and {least} in every voxel")
+        return a
+
+    def _put(self, celsius: NDArray[np.float64], where: NDArray[np.bool_]) -> None:
+        """Write temperatures into the state."""
+        u = celsius - self.blood_c
+        y = self._enthalpy_at(u) if self.enthalpy else u
+        _inner(self._y)[where] = y[where]
+        if self.enthalpy:
+            _inner(self._t)[where] = u[where]
+
+    def _widen(self, where: NDArray[np.bool_]) -> None:
+        """The extremes include what was put in by hand."""
+        now = self.temperature_c[where].astype(np.float32)
+        self.peak_c[where] = np.maximum(self.peak_c[where], now)
+        self.lowest_c[where] = np.minimum(self.lowest_c[where], now)
+
+    def _refresh(self) -> None:
+        """Conductances, capacities, perfusion and the limit of an explicit step, as things are."""
+        frozen = np.zeros(self.shape)
+        if self.enthalpy:
+            a, b = self._knots[:2]
+            frozen = np.clip((b - _inner(self._t)) / (b - a), 0.0, 1.0)
+        for axis, h in enumerate(self.spacing_m):
+            g = _inner_along(self._g[axis], axis)
+            g[...] = 0.0
+            if self._edge is not None:
+                k = self._k_of(frozen)
+                first, last = _faces(g, axis)
+                first[...] = 2.0 * np.take(k, 0, axis) / h**2
+                last[...] = 2.0 * np.take(k, -1, axis) / h**2
+            if self.shape[axis] > 1:
+                near, far = self._k_of_faces(frozen, axis)
+                _between(g, axis)[...] = 2.0 * near * far / (near + far) / h**2
+        _inner(self._inverse)[...] = np.where(
+            self._fixed, 0.0, 1.0 if self.enthalpy else 1.0 / self._capacity
+        )
+        self._set_perfusion()
+        # The fastest rate of any voxel: all its conductances and its perfusion.
+        total = np.zeros(self.shape)
+        for axis in range(3):
+            g = _inner_along(self._g[axis], axis)
+            total += np.take(g, range(self.shape[axis]), axis)
+            total += np.take(g, range(1, self.shape[axis] + 1), axis)
+        total = (total + self._w_alive) / self._slowest
+        total[self._fixed] = 0.0
+        fastest = float(total.max())
+        self._limit_s = 1.0 / fastest if fastest > 0 else 1e9
+
+    def _k_of(self, frozen: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._k + frozen * (self._k_frozen - self._k) if self.enthalpy else self._k
+
+    def _k_of_faces(
+        self, frozen: NDArray[np.float64], axis: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Conductivity on both sides of each face.
+
+        A voxel in which the ice's edge lies looks to its frozen neighbour like ice and to its
+        thawed one like thawed tissue: averaged over the time the edge takes to cross it, that is
+        the resistance on each side. Mixing both would hold the edge back by a third of a voxel.
+        """
+        if not self.enthalpy:
+            return _ends(self._k, axis)
+        sides = []
+        ends = _ends(frozen, axis)
+        for own, other, k, ice in zip(
+            ends, ends[::-1], _ends(self._k, axis), _ends(self._k_frozen, axis), strict=True
+        ):
+            both = (own > 0) & (own < 1) & ((other == 0) | (other == 1))
+            sides.append(k + np.where(both, other, own) * (ice - k))
+        return sides[0], sides[1]
+
+    def _set_perfusion(self) -> None:
+        still = self._shut
+        if self._freezing is not None:
+            still = still | (_inner(self._t) < self._knots[1])
+        _inner(self._w)[...] = np.where(still, 0.0, self._w_alive)
+
+
+def cem43_minutes(celsius: float, minutes: float, rule: Cem43) -> float:
+    """CEM43 of a constant temperature.
+
+    >>> cem43_minutes(45.0, 10.0, Cem43(above=0.5, below=0.25, from_c=39.0))
+    40.0
+    """
+    return minutes * float(_cem_mean(celsius, celsius, rule.above, rule.below, rule.from_c))
+
+
+def arrhenius_omega(celsius: float, seconds: float, rule: Arrhenius) -> float:
+    """Damage at a constant temperature; 1 leaves 37 % alive."""
+    kelvin = celsius + ZERO_C_K
+    return float(seconds * np.exp(np.log(rule.a_per_s) - rule.ea_j_mol / (GAS_J_MOL_K * kelvin)))
+
+
+def warm() -> None:
+    """Compile what heating (float32 and float64) and phase change need."""
+    shape = (4, 4, 4)
+    rules = {
+        "cem43": Cem43(above=0.5, below=0.25, from_c=39.0),
+        "arrhenius": Arrhenius(a_per_s=1.0, ea_j_mol=1.0),
+    }
+    for big in (False, True):
+        n = shape if not big else (32, 32, 32)
+        tissue = Tissue(
+            shape=n, spacing_m=(1e-3, 1e-3, 1e-3), heat_capacity_j_m3k=1e6, conductivity_w_mk=1.0,
+            perfusion_w_m3k=0.0, blood_c=0.0,
+        )  # fmt: skip
+        ice = Change(from_c=-2.0, to_c=-1.0, latent_j_m3=1.0)
+        for dtype in (np.float32, np.float64):
+            Bioheat(tissue, start_c=0.0, dtype=dtype, **rules).advance(1.0)  # type: ignore[arg-type]
+        Bioheat(tissue, start_c=0.0, freezing=ice, **rules).advance(1.0)  # type: ignore[arg-type]
+
+
+# --- views of a padded array ------------------------------------------------------------------
+
+
+def _inner(a: NDArray[Any]) -> NDArray[Any]:
+    return a[1:-1, 1:-1, 1:-1]
+
+
+def _inner_along(g: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Faces along one axis from the first outer to the last outer one; face i lies before cell i.
+
+    ``g`` [z, y, x] of axis z is the conductance between padded voxels z and z + 1.
+    """
+    cut = [slice(1, -1)] * 3
+    cut[axis] = slice(0, -1)
+    return g[tuple(cut)]
+
+
+def _ends(k: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    near, far = [slice(None)] * 3, [slice(None)] * 3
+    near[axis], far[axis] = slice(None, -1), slice(1, None)
+    return k[tuple(near)], k[tuple(far)]
+
+
+def _faces(g: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    first: list[Any] = [slice(None)] * 3
+    last: list[Any] = [slice(None)] * 3
+    first[axis], last[axis] = 0, -1
+    return g[tuple(first)], g[tuple(last)]
+
+
+def _between(g: NDArray[Any], axis: int) -> NDArray[Any]:
+    cut = [slice(None)] * 3
+    cut[axis] = slice(1, -1)
+    return g[tuple(cut)]
+
+
+def _even(left: float, most: float) -> float:
+    """The longest step of at most ``most`` of which a whole number fills what is left."""
+    return left / max(1.0, float(np.ceil(left / most - 1e-9)))
+
+
+def _b(j: int) -> float:
+    return 1.0 / 3.0 if j < 2 else (j * j + j - 2.0) / (2.0 * j * (j + 1.0))
+
+
+def _ranges(shape: tuple[int, int, int]) -> int:
+    """Into how many ranges of rows work is cut; 1 for a small grid."""
+    return 1 if np.prod(shape) < _SERIAL else 4 * int(get_num_threads())
+
+
+# --- kernels: padded arrays; the loops take rows first..last of the inner ones -------------------
+#
+# Sums are taken in pairs of opposite faces and nothing is reassociated, so that a mirrored problem
+# gives the mirrored answer to the last bit.
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _slope_row(t: Any, gz: Any, gy: Any, gx: Any, w: Any, z: int, y: int, out: Any) -> None:
+    """out = div(g grad t) - w t in one row."""
+    n = out.size
+    c = t[z, y, 1 : n + 1]
+    left, right = t[z, y, 0:n], t[z, y, 2 : n + 2]
+    front, back = t[z, y - 1, 1 : n + 1], t[z, y + 1, 1 : n + 1]
+    below, above = t[z - 1, y, 1 : n + 1], t[z + 1, y, 1 : n + 1]
+    g_left, g_right = gx[z, y, 0:n], gx[z, y, 1 : n + 1]
+    g_front, g_back = gy[z, y - 1, 1 : n + 1], gy[z, y, 1 : n + 1]
+    g_below, g_above = gz[z - 1, y, 1 : n + 1], gz[z, y, 1 : n + 1]
+    ww = w[z, y, 1 : n + 1]
+    for x in range(n):
+        u = c[x]
+        along_x = g_left[x] * (left[x] - u) + g_right[x] * (right[x] - u)
+        along_y = g_front[x] * (front[x] - u) + g_back[x] * (back[x] - u)
+        along_z = g_below[x] * (below[x] - u) + g_above[x] * (above[x] - u)
+        out[x] = along_x + along_y + along_z - ww[x] * u
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _slope_rows(
+    t: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any, out: Any, first: int, last: int
+) -> None:
+    """out = inverse (div(g grad t) - w t + q)."""
+    ny, n = t.shape[1] - 2, t.shape[2] - 2
+    for r in range(first, last):
+        z, y = r // ny + 1, r % ny + 1
+        o = out[z, y, 1 : n + 1]
+        _slope_row(t, gz, gy, gx, w, z, y, o)
+        i, p = inverse[z, y, 1 : n + 1], q[z, y, 1 : n + 1]
+        for x in range(n):
+            o[x] = i[x] * (o[x] + p[x])
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _slope_parallel(
+    t: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any, out: Any, ranges: int
+) -> None:
+    rows = (t.shape[0] - 2) * (t.shape[1] - 2)
+    for k in prange(ranges):
+        _slope_rows(t, gz, gy, gx, inverse, w, q, out, rows * k // ranges, rows * (k + 1) // ranges)
+
+
+def _slope(t: Any, *rest: Any) -> None:
+    *arrays, ranges = rest
+    if ranges == 1:
+        _slope_rows(t, *arrays, 0, (t.shape[0] - 2) * (t.shape[1] - 2))
+    else:
+        _slope_parallel(t, *arrays, ranges)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _stage_rows(
+    t: Any, last_d: Any, older: Any, f0: Any, out: Any, gz: Any, gy: Any, gx: Any, inverse: Any,
+    w: Any, weights: Any, first: int, last: int,
+) -> None:  # fmt: skip
+    """One Legendre stage of what a step adds; ``out`` may be ``older``."""
+    ny, n = t.shape[1] - 2, t.shape[2] - 2
+    mu, nu, mut, rest = weights[0], weights[1], weights[2], weights[3]
+    line = np.empty(n, t.dtype)
+    for r in range(first, last):
+        z, y = r // ny + 1, r % ny + 1
+        _slope_row(t, gz, gy, gx, w, z, y, line)
+        a, b, i = last_d[z, y, 1 : n + 1], older[z, y, 1 : n + 1], inverse[z, y, 1 : n + 1]
+        f, o = f0[z, y, 1 : n + 1], out[z, y, 1 : n + 1]
+        for x in range(n):
+            o[x] = mu * a[x] + nu * b[x] + mut * (i[x] * line[x]) + rest * f[x]
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _stage_parallel(
+    t: Any, last_d: Any, older: Any, f0: Any, out: Any, gz: Any, gy: Any, gx: Any, inverse: Any,
+    w: Any, weights: Any, ranges: int,
+) -> None:  # fmt: skip
+    rows = (t.shape[0] - 2) * (t.shape[1] - 2)
+    for k in prange(ranges):
+        _stage_rows(
+            t, last_d, older, f0, out, gz, gy, gx, inverse, w, weights,
+            rows * k // ranges, rows * (k + 1) // ranges,
+        )  # fmt: skip
+
+
+def _stage(t: Any, *rest: Any) -> None:
+    *arrays, ranges = rest
+    if ranges == 1:
+        _stage_rows(t, *arrays, 0, (t.shape[0] - 2) * (t.shape[1] - 2))
+    else:
+        _stage_parallel(t, *arrays, ranges)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+def _largest(d: Any, f0: Any, f1: Any, half: Any) -> float:
+    """max |0.8 d - 0.4 step (f0 + f1)|; without a thought of nan, so that it runs in lanes."""
+    worst = d.dtype.type(0.0)
+    double = half + half
+    for x in range(d.size):
+        e = abs(double * (f0[x] + f1[x]) - d[x])
+        worst = e if e > worst else worst
+    return float(worst)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _end_rows(
+    t: Any, d: Any, f0: Any, f1: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any,
+    slope: Any, step: Any, error: Any, first: int, last: int,
+) -> None:  # fmt: skip
+    """The rate at the end of a step, and by how much step and rates disagree, in each row.
+
+    After Sommeijer, Shampine and Verwer: 0.8 |d - step (f0 + f1) / 2|.
+    """
+    _slope_rows(t, gz, gy, gx, inverse, w, q, f1, first, last)
+    ny, n = t.shape[1] - 2, t.shape[2] - 2
+    for r in range(first, last):
+        z, y = r // ny + 1, r % ny + 1
+        a, b, c = d[z, y, 1 : n + 1], f0[z, y, 1 : n + 1], f1[z, y, 1 : n + 1]
+        if slope.size == 0:
+            error[z - 1, y - 1] = 0.8 * _largest(a, b, c, step[0] / 4)
+        else:
+            k, worst = slope[z, y, 1 : n + 1], 0.0
+            for x in range(n):
+                worst = max(worst, abs(a[x] - step[0] / 2 * (b[x] + c[x])) * k[x])
+            error[z - 1, y - 1] = 0.8 * worst
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _end_parallel(
+    t: Any, d: Any, f0: Any, f1: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any,
+    slope: Any, step: Any, error: Any, ranges: int,
+) -> None:  # fmt: skip
+    rows = (t.shape[0] - 2) * (t.shape[1] - 2)
+    for k in prange(ranges):
+        _end_rows(
+            t, d, f0, f1, gz, gy, gx, inverse, w, q, slope, step, error,
+            rows * k // ranges, rows * (k + 1) // ranges,
+        )  # fmt: skip
+
+
+def _end(t: Any, *rest: Any) -> None:
+    *arrays, ranges = rest
+    if ranges == 1:
+        _end_rows(t, *arrays, 0, (t.shape[0] - 2) * (t.shape[1] - 2))
+    else:
+        _end_parallel(t, *arrays, ranges)
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _plus_parallel(y: Any, x: Any, f: Any, out: Any) -> None:
+    for z in prange(out.shape[0]):
+        out[z] = y[z] + x * f[z]
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _times_parallel(x: Any, f: Any, out: Any) -> None:
+    for z in prange(out.shape[0]):
+        out[z] = x * f[z]
+
+
+def _plus(y: Any, x: float, f: Any, out: Any, ranges: int) -> None:
+    """out = y + x f; the outer layer stays, for there f is 0."""
+    factor = y.dtype.type(x)
+    if ranges == 1:
+        np.multiply(f, factor, out=out)
+        np.add(out, y, out=out)
+    else:
+        _plus_parallel(y, factor, f, out)
+
+
+def _times(x: float, f: Any, out: Any, ranges: int) -> None:
+    """out = x f."""
+    factor = f.dtype.type(x)
+    if ranges == 1:
+        np.multiply(f, factor, out=out)
+    else:
+        _times_parallel(factor, f, out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _temperature(h: float, a: float, b: float, d: float, e: float, c: Any) -> float:
+    """The temperature of an enthalpy on five straight pieces."""
+    out = b + h / c[1]  # freezing
+    if h < c[1] * (a - b):
+        out = a + (h - c[1] * (a - b)) / c[0]  # frozen
+    elif h > 0.0:
+        out = b + h / c[2]  # thawed
+        more = h - c[2] * (d - b)
+        if more > 0.0:
+            out = d + more / c[3]  # boiling
+        if more > c[3] * (e - d):
+            out = e + (more - c[3] * (e - d)) / c[2]
+    return float(out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rise_rows(
+    y: Any, d: Any, t0: Any, curve: Any, knots: Any, out: Any, first: int, last: int
+) -> None:
+    """The temperature of y + d less t0."""
+    ny, n = y.shape[1] - 2, y.shape[2] - 2
+    a, b, c, e = knots[0], knots[1], knots[2], knots[3]
+    for r in range(first, last):
+        i, j = r // ny, r % ny
+        y_row, d_row = y[i + 1, j + 1, 1 : n + 1], d[i + 1, j + 1, 1 : n + 1]
+        t_row, o = t0[i + 1, j + 1, 1 : n + 1], out[i + 1, j + 1, 1 : n + 1]
+        for x in range(n):
+            o[x] = _temperature(y_row[x] + d_row[x], a, b, c, e, curve[i, j, x]) - t_row[x]
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _rise_parallel(y: Any, d: Any, t0: Any, curve: Any, knots: Any, out: Any, ranges: int) -> None:
+    rows = (y.shape[0] - 2) * (y.shape[1] - 2)
+    for k in prange(ranges):
+        _rise_rows(y, d, t0, curve, knots, out, rows * k // ranges, rows * (k + 1) // ranges)
+
+
+def _rises(y: Any, *rest: Any) -> None:
+    *arrays, ranges = rest
+    if ranges == 1:
+        _rise_rows(y, *arrays, 0, (y.shape[0] - 2) * (y.shape[1] - 2))
+    else:
+        _rise_parallel(y, *arrays, ranges)
+
+
+# --- dose ----------------------------------------------------------------------------------------
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cem_sum(t: float, above: float, below: float, start: float) -> float:
+    """The integral over temperature of base^(43 - T), from the lowest temperature that counts."""
+    if t <= start:
+        return 0.0
+    fall, rise = -np.log(below), -np.log(above)
+    low = min(t, 43.0)
+    out = (np.exp(fall * (low - 43.0)) - np.exp(fall * (start - 43.0))) / fall
+    return float(out + (np.exp(rise * (t - 43.0)) - 1.0) / rise if t > 43.0 else out)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cem_mean(t0: float, t1: float, above: float, below: float, start: float) -> float:
+    """The mean rate of CEM43 while the temperature runs straight from t0 to t1; exact."""
+    if abs(t1 - t0) > 1e-3:
+        total = _cem_sum(t1, above, below, start) - _cem_sum(t0, above, below, start)
+        return float(total / (t1 - t0))
+    t = 0.5 * (t0 + t1)
+    if t < start:
+        return 0.0
+    return float((above if t >= 43.0 else below) ** (43.0 - t))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _arrhenius_mean(t0: float, t1: float, ln_a: float, ea_r: float) -> float:
+    """The mean rate of damage while ln(rate) runs straight from t0 to t1."""
+    a, b = ln_a - ea_r / (t0 + 273.15), ln_a - ea_r / (t1 + 273.15)
+    a, b = min(a, 600.0), min(b, 600.0)  # beyond e^600 dead is dead
+    if abs(b - a) < 1e-4:
+        return float(np.exp(0.5 * (a + b)))
+    return float((np.exp(b) - np.exp(a)) / (b - a))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _dose_rows(
+    old: Any, new: Any, numbers: Any, peak: Any, lowest: Any, cem: Any, omega: Any, first: int,
+    last: int,
+) -> None:  # fmt: skip
+    blood, step, above, below, start = (
+        numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
+    )  # fmt: skip
+    ln_a, ea_r, from_c = numbers[5], numbers[6], numbers[7]
+    ny, n = new.shape[1] - 2, new.shape[2] - 2
+    for r in range(first, last):
+        i, j = r // ny, r % ny
+        top, bottom = peak[i, j], lowest[i, j]
+        b = new[i + 1, j + 1, 1 : n + 1]
+        for x in range(n):
+            t = np.float32(b[x] + blood)
+            top[x] = max(top[x], t)
+            bottom[x] = min(bottom[x], t)
+        if cem.size == 0 and omega.size == 0:
+            continue
+        a = old[i + 1, j + 1, 1 : n + 1]
+        for x in range(n):
+            t0, t1 = a[x] + blood, b[x] + blood
+            if cem.size > 0 and max(t0, t1) >= start:
+                cem[i, j, x] += step / 60.0 * _cem_mean(t0, t1, above, below, start)
+            if omega.size > 0 and max(t0, t1) >= from_c:
+                omega[i, j, x] += step * _arrhenius_mean(t0, t1, ln_a, ea_r)
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _dose_parallel(
+    old: Any, new: Any, numbers: Any, peak: Any, lowest: Any, cem: Any, omega: Any, ranges: int
+) -> None:
+    rows = (new.shape[0] - 2) * (new.shape[1] - 2)
+    for k in prange(ranges):
+        _dose_rows(
+            old, new, numbers, peak, lowest, cem, omega,
+            rows * k // ranges, rows * (k + 1) // ranges,
+        )  # fmt: skip
+
+
+def _add_dose(old: Any, new: Any, *rest: Any) -> None:
+    *arrays, ranges = rest
+    if ranges == 1:
+        _dose_rows(old, new, *arrays, 0, (new.shape[0] - 2) * (new.shape[1] - 2))
+    else:
+        _dose_parallel(old, new, *arrays, ranges)
