@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trocar import NOTICE, __version__
+from trocar.facts import thermal
 from trocar.model.case import Finding, Lesion, gravest_first
 from trocar.model.plan import CementPlan
-from trocar.model.result import Anatomy, Injection, LeakForecast, Scan
+from trocar.model.result import (
+    Anatomy,
+    CementHeat,
+    Injection,
+    InjectionEvent,
+    LeakForecast,
+    Run,
+    Scan,
+)
 from trocar.report import cement_figures as drawn
-from trocar.report import words
+from trocar.report import sheet, words
 from trocar.report.page import Speaker, render, spoken_language, write_whole
 from trocar.report.sheet import Row, Verdict
 
 _FRAMES = 9
 _MINUTE_S = 60.0
-_ORDER = ("stop", "unknown", "caution", "note", "ok")
+ORDER = ("stop", "unknown", "caution", "note", "ok")  # worst first
 
 
 def write_cement_sheet(
@@ -32,15 +42,16 @@ def write_cement_sheet(
     forecast: LeakForecast | None,
     language: str = "en",
     viewer: bool = False,
+    run: Run | None = None,
 ) -> Path:
     """Write the sheet on the planned cement of one lesion to ``path`` and return it.
 
-    ``viewer`` is kept for the interactive viewer, which this sheet does not yet hold. Raises
-    :class:`InputError` for an unknown language or a place that cannot be written.
+    ``viewer`` is kept for the interactive viewer, which this sheet does not yet hold; ``run`` says
+    how the plan came about. Raises :class:`InputError` for an unknown language or a place that
+    cannot be written.
     """
     t = Speaker(spoken_language(language))
-    grades = [plan.verdict, *(w["grade"] for w in _warnings(plan, injection, forecast, t))]
-    gravity = min((g for g in grades if g != "note"), key=_ORDER.index)
+    warnings = _warnings(plan, injection, forecast, t)
     heat = injection.heat
     unknown = dict.fromkeys(
         (
@@ -50,10 +61,8 @@ def write_cement_sheet(
             *(heat.unknown if heat else (t("heat was not computed"),)),
         )
     )
-    if heat and heat.over_limit:
-        gravity = "stop"
-    if unknown and gravity in ("ok", "caution"):
-        gravity = "unknown"
+    harmed = ("stop",) if heat and heat.over_limit else ()
+    gravity = worst([plan.verdict, *harmed, *(w["grade"] for w in warnings)], unknown)
     site = words.site(plan.site, t.language)
     html = render(
         "cement.html.jinja",
@@ -67,8 +76,12 @@ def write_cement_sheet(
         site=site,
         lesion_id=plan.lesion_id,
         verdict=Verdict(gravity=gravity, headline=_headline(plan, t), details=_details(plan, t)),
-        warnings=_warnings(plan, injection, forecast, t),
-        sections=_sections(scan, anatomy, lesion, plan, injection, forecast, tuple(unknown), t),
+        verdict_word=t(gravity),
+        warnings=warnings,
+        sections=[
+            *_sections(scan, anatomy, lesion, plan, injection, forecast, tuple(unknown), t),
+            provenance(scan, run, t),
+        ],
         viewer_after="",
         wants_viewer=False,
     )
@@ -109,8 +122,67 @@ def _details(plan: CementPlan, t: Speaker) -> tuple[str, ...]:
     return (stop, window, *through, *why)
 
 
-def _grade(grade: str, t: Speaker) -> dict[str, str]:
-    return {"grade": grade, "word": t(grade)}
+def worst(grades: Iterable[str], unknown: Collection[str]) -> str:
+    """The worst of the grades; what is unknown makes "ok" and "caution" unknown.
+
+    >>> worst(["note", "caution"], ["spinal_canal"]), worst(["stop"], ["aorta"]), worst([], [])
+    ('unknown', 'stop', 'ok')
+    """
+    told = [g for g in grades if g != "note"] + (["unknown"] if unknown else [])
+    return min(told, key=ORDER.index, default="ok")
+
+
+def grade(name: str, t: Speaker) -> dict[str, str]:
+    """A grade for a cell of a table: its sign and its word."""
+    return {"grade": name, "word": t(name)}
+
+
+def named(name: str, t: Speaker) -> str:
+    """A structure, or another thing that is not known, in words."""
+    spoken = t.name(name)
+    return t(name) if spoken == name else spoken
+
+
+def warned(findings: Sequence[Finding], t: Speaker) -> list[dict[str, str]]:
+    """Each finding once, the gravest first."""
+    said = {
+        words.say(f, t.language): f.gravity.value for f in reversed(gravest_first(tuple(findings)))
+    }
+    out = [grade(gravity, t) | {"text": sheet._sentence(text)} for text, gravity in said.items()]
+    return sorted(out, key=lambda w: ORDER.index(w["grade"]))
+
+
+def listed_unknown(unknown: Sequence[str], t: Speaker) -> dict[str, Any]:
+    """The section on what could not be told."""
+    lines = [named(name, t) for name in unknown] or [t("None found.")]
+    blocks = [{"kind": "list", "lines": lines}]
+    return {"id": "unknown", "title": t("Unknown"), "blocks": blocks}
+
+
+def provenance(scan: Scan, run: Run | None, t: Speaker) -> dict[str, Any]:
+    """The section that says from what, and with what, the sheet was made."""
+    rows = [
+        Row(what=t("CT"), value=scan.name),
+        Row(what=t("CT, SHA-256"), value=scan.sha256),
+    ]
+    if run is None:
+        rows.append(Row(what=t("Run"), value=t("not recorded")))
+    else:
+        rows += [
+            Row(what=t("Input {name}, SHA-256", name=key), value=value)
+            for key, value in run.inputs.items()
+            if value != scan.sha256
+        ]
+        rows += [
+            Row(what=t("Program"), value=f"trocar {run.version}", remark=run.command),
+            Row(what=t("Made"), value=run.started),
+            Row(what=t("Seed"), value=str(run.seed)),
+            Row(what=t("Parameters"), value=sheet._pairs(run.parameters)),
+            Row(what=t("Facts"), value=sheet._pairs(run.facts)),
+            Row(what=t("Packages"), value=sheet._pairs(run.packages)),
+        ]
+    blocks = [{"kind": "facts", "rows": rows}]
+    return {"id": "provenance", "title": t("Where the numbers come from"), "blocks": blocks}
 
 
 def _warnings(
@@ -119,9 +191,7 @@ def _warnings(
     heat = injection.heat.findings if injection.heat else ()
     told: list[Finding] = [*plan.findings, *injection.findings, *injection.fill.findings, *heat]
     told += forecast.findings if forecast else ()
-    said = {words.say(f, t.language): f.gravity.value for f in reversed(gravest_first(tuple(told)))}
-    out = [_grade(grade, t) | {"text": text} for text, grade in said.items()]
-    return sorted(out, key=lambda w: _ORDER.index(w["grade"]))
+    return warned(told, t)
 
 
 def _sections(
@@ -145,28 +215,19 @@ def _sections(
         figure = drawn.chance_chart(forecast, target_ml=plan.target_ml, stop_ml=plan.stop_ml, t=t)
         chance = [{"kind": "picture", "figure": figure, "look": "chart"}, _chances(forecast, t)]
     course = drawn.course_chart(injection, plan, t)
-    log = [
-        t(
-            "{minutes:.1f} min, {volume:.1f} ml: {state} {where}",
-            minutes=e.age_s / _MINUTE_S,
-            volume=e.injected_ml,
-            state=t(e.state),
-            where=t(e.compartment) if e.compartment else "",
-        ).strip()
-        for e in injection.events
-    ]
+    log = [_told(e, len(plan.needles) > 1, t) for e in injection.events]
     rules = [
         {
             "alarm": r.verdict == "stop",
             "cells": [
                 t(r.rule),
-                _grade(r.verdict, t),
+                grade(r.verdict, t),
                 words.say(r.finding, t.language),
                 t(r.source),
-                t("verified") if r.verified else t("not verified"),
+                _evidence(r.verified, t),
             ],
         }
-        for r in sorted(plan.rules, key=lambda r: _ORDER.index(r.verdict))
+        for r in sorted(plan.rules, key=lambda r: ORDER.index(r.verdict))
     ]
     head = [t("Rule"), t("Verdict"), t("Finding"), t("Source"), t("Evidence")]
     out: list[dict[str, Any]] = [
@@ -181,6 +242,7 @@ def _sections(
             "title": t("Pressure and volume over time"),
             "blocks": [
                 {"kind": "picture", "figure": course, "look": "chart"},
+                {"kind": "remark", "text": _ended(injection, t)},
                 {"kind": "list", "lines": log},
             ],
         },
@@ -191,12 +253,34 @@ def _sections(
         },
     ]
     if injection.heat is not None:
-        out.append({"id": "heat", "title": t("Heat"), "blocks": [_heat(injection.heat, t)]})
-    lines = [t.name(name) for name in unknown] or [t("None found.")]
-    out.append(
-        {"id": "unknown", "title": t("Unknown"), "blocks": [{"kind": "list", "lines": lines}]}
+        out.append({"id": "heat", "title": t("Heat"), "blocks": _heat(injection.heat, t)})
+    return [*out, listed_unknown(unknown, t)]
+
+
+def _told(event: InjectionEvent, several: bool, t: Speaker) -> str:
+    """One line of the log: when, how much was in, what happened, where, with which needle."""
+    said = t(
+        "{minutes:.1f} min, {volume:.1f} ml: {state}",
+        minutes=event.age_s / _MINUTE_S,
+        volume=event.injected_ml,
+        state=t(event.state),
     )
-    return out
+    more = [t(event.compartment)] if event.compartment else []
+    if event.moved_mm:
+        more.append(t("pulled back {mm:.1f} mm", mm=event.moved_mm))
+    if several:
+        more.append(t("needle {numbers}", numbers=event.needle + 1))
+    return (", " if t.language == "en" else "，").join([said, *more])
+
+
+def _ended(injection: Injection, t: Speaker) -> str:
+    return {
+        "planned volume": t("The injection ended when the planned volume was in."),
+        "leak": t("The injection ended because of a leak."),
+        "pressure": t("The injection ended when the hand's force was spent."),
+        "working window": t("The injection ended when the cement had become too stiff."),
+        "no room": t("The injection ended when no room was left around the needle."),
+    }[injection.stopped_by]
 
 
 def _chances(forecast: LeakForecast, t: Speaker) -> dict[str, Any]:
@@ -209,20 +293,56 @@ def _chances(forecast: LeakForecast, t: Speaker) -> dict[str, Any]:
     return {"kind": "table", "head": [t("Place"), *(f"{v:.1f} ml" for v in volumes)], "rows": rows}
 
 
-def _heat(heat: Any, t: Speaker) -> dict[str, Any]:
-    names = sorted(heat.structures_c, key=lambda n: n not in heat.over_limit)
-    rows = [
-        {
-            "alarm": n in heat.over_limit,
-            "cells": [
-                t.name(n),
-                f"{heat.structures_c[n]:.1f} °C",
-                _grade("stop" if n in heat.over_limit else "ok", t),
-            ],
-        }
-        for n in names
-    ]
+def _heat(heat: CementHeat, t: Speaker) -> list[dict[str, Any]]:
+    """The cement's own heat, then every structure beside its limit, the worst first."""
+    rows = [_warmed(name, heat, t) for name in heat.structures_c]
     rows += [
-        {"alarm": False, "cells": [t.name(n), "–", _grade("unknown", t)]} for n in heat.unknown
+        {"alarm": False, "cells": [named(n, t), "–", "–", "–", "–", grade("unknown", t), "–"]}
+        for n in heat.unknown
     ]
-    return {"kind": "table", "head": [t("Structure"), t("Highest"), t("Verdict")], "rows": rows}
+    rows.sort(key=lambda r: ORDER.index(r["cells"][5]["grade"]))
+    head = [
+        t("Structure"),
+        t("Highest"),
+        t("Harmed from"),
+        t("Dose (min at 43 °C)"),
+        t("Harmed from"),
+        t("Verdict"),
+        t("Evidence"),
+    ]
+    own = [
+        Row(what=t("Cement, highest"), value=f"{heat.cement_peak_c:.1f} °C"),
+        Row(what=t("Bone beside it, highest"), value=f"{heat.interface_peak_c:.1f} °C"),
+        Row(what=t("Bone that dies of heat"), value=f"{heat.dead_bone_ml:.1f} ml"),
+    ]
+    return [{"kind": "facts", "rows": own}, {"kind": "table", "head": head, "rows": rows}]
+
+
+def _warmed(name: str, heat: CementHeat, t: Speaker) -> dict[str, Any]:
+    peak, dose = heat.structures_c[name], heat.structures_cem43.get(name)
+    limit = thermal.limit(name)
+    over = name in heat.over_limit
+    if over:
+        verdict = "stop"
+    elif limit is None:
+        verdict = "note"  # bone and metal bear what is near them
+    elif dose is None:
+        verdict = "unknown"
+    else:
+        verdict = "caution" if limit.warned(peak, dose) else "ok"
+    return {
+        "alarm": over,
+        "cells": [
+            t.name(name),
+            f"{peak:.1f} °C",
+            "–" if limit is None else f"{limit.harm_c:.0f} °C",
+            t.number(dose, ""),
+            "–" if limit is None else f"{limit.harm_cem43:.0f}",
+            grade(verdict, t),
+            "–" if limit is None else _evidence(limit.evidence == "verified", t),
+        ],
+    }
+
+
+def _evidence(verified: bool, t: Speaker) -> str:
+    return t("verified") if verified else t("not verified")

@@ -16,7 +16,7 @@ from trocar.model.plan import CementPlan
 from trocar.model.result import Anatomy, Fill, Injection, LeakForecast
 from trocar.model.space import Float, Grid, Mask, Volume
 from trocar.report import charts, figures, scene
-from trocar.report.figures import Figure, Outlines, Pane
+from trocar.report.figures import Figure, Outlines, Pane, Style
 from trocar.report.page import Speaker
 from trocar.report.scene import Layer, Look
 from trocar.report.words import Language, translate
@@ -25,11 +25,13 @@ from trocar.stats.exact import Proportion
 ALARMS = ("epidural or canal", "foraminal", "intra-articular")  # worst first
 _FILL = "#3fe0ff"
 _LEAK = "#ff5fd2"
-_LESION = "#ff4664"
 _HATCHES = ("////", "xxxx", "....", "\\\\\\\\", "++++", "oo", "||||", "----")
 _SIDE_MM = 84.0  # of a reslice, at least
 _ROOM_MM = 8.0  # shown beyond the cement
 _FLOOR = 0.5  # share of cement from which a pixel is drawn as cement
+_DASHED = (0, (3, 2))  # the line of what was predicted
+_IN_A_ROW = 4  # words of a legend
+_ROW_IN = 0.17  # inches of a row of a legend
 _CURVE = 120  # points of a curve
 _CALM = 0.7  # pixels of smoothing of an edge of cement
 _MINUTE_S = 60.0
@@ -39,6 +41,8 @@ _PLANES = (
     ("sagittal", figures.LEFT),
     ("coronal", figures.POSTERIOR),
 )
+_BONE = Style(colour="#f5e9c8", dashes="-", width=0.9)
+_CLEAR_CANAL = Look(colour=(0.97, 0.78, 0.20), opacity=0.28)
 _LOOKS = {
     "cement": Look(colour=(0.10, 0.62, 0.78), opacity=0.95),
     "leak": Look(colour=(0.80, 0.10, 0.62), opacity=1.0),
@@ -47,7 +51,10 @@ _LOOKS = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Part:
-    """Something filled in on a reslice: its share of each voxel, its word, its pattern."""
+    """Something filled in on a reslice: its share of each voxel, its word, its pattern.
+
+    The word is English; the picture says it in its own language, if there is a font for it.
+    """
 
     share: Volume
     word: str
@@ -55,14 +62,14 @@ class Part:
     colour: str = _FILL
 
 
-def parts_of(fill: Fill, anatomy: Anatomy, t: Speaker) -> list[Part]:
-    """The cement that did not leak and each leak, alarms first, ready to be drawn."""
+def parts_of(fill: Fill) -> list[Part]:
+    """The cement that did not leak and each compartment's leaks, alarms first, to be drawn."""
     kept = np.array(fill.fraction.values, dtype=np.float32)
-    leaks = sorted(fill.leaks, key=lambda k: (not is_alarm(k.compartment), -k.volume_ml))
+    leaks = sorted(fill.leaks, key=lambda k: (rank(k.compartment), -k.volume_ml))
     for leak in leaks:
         kept[leak.mask.on(fill.fraction.grid).values] = 0
     rest = Volume(grid=fill.fraction.grid, values=kept, unit="1")
-    parts = [Part(share=rest, word=t("cement in bone"))]
+    parts = [Part(share=rest, word="cement in bone")]
     for number, name in enumerate(dict.fromkeys(k.compartment for k in leaks)):
         here = np.zeros(fill.fraction.grid.shape, bool)
         for leak in leaks:
@@ -71,13 +78,18 @@ def parts_of(fill: Fill, anatomy: Anatomy, t: Speaker) -> list[Part]:
         # A leak is drawn where its mask is: thin ones would vanish at half of a voxel.
         share = Volume(grid=fill.fraction.grid, values=here.astype(np.float32), unit="1")
         hatch = _HATCHES[number % len(_HATCHES)]
-        parts.append(Part(share=share, word=t(name), hatch=hatch, colour=_LEAK))
+        parts.append(Part(share=share, word=name, hatch=hatch, colour=_LEAK))
     return parts
 
 
 def is_alarm(compartment: str) -> bool:
     """Whether cement there must be told before all else: canal, foramen, joint."""
     return compartment in ALARMS
+
+
+def rank(compartment: str) -> int:
+    """0 for the worst place; all places that are no alarm come last, together."""
+    return ALARMS.index(compartment) if is_alarm(compartment) else len(ALARMS)
 
 
 def planes_at(centre_mm: Float, side_mm: float) -> list[tuple[str, Pane]]:
@@ -125,7 +137,7 @@ def reslices(
                 title = f"{titles[row]}: {t(name)}" if titles[row] else t(name)
                 axis.set_title(title, fontsize=8, pad=3)
         if legend and parts:
-            _legend(axes[0, 0], parts, outlined, shapes, t)
+            _legend(figure, parts, outlined, shapes, language, t)
         return figures.picture(figure, plt, compact=True)
 
 
@@ -142,7 +154,7 @@ def _cut(
     low = centre - width / 2
     axis.imshow(image, cmap="gray", vmin=low, vmax=low + width, extent=pane.extent, aspect="equal")
     for key, rings in sorted(shapes.on(pane).items(), key=lambda item: item[0] == "lesion"):
-        look = figures.style(key)
+        look = _style(key)
         for ring in rings:
             axis.plot(
                 ring[:, 0],
@@ -155,10 +167,14 @@ def _cut(
     for part in parts:
         _paint(axis, part, pane)
     for share, _ in outlined:
-        _contour(axis, share, pane, colour="#ffffff", dashes=(0, (3, 2)))
+        _contour(axis, share, pane, colour="#ffffff", dashes=_DASHED)
     figures._letters(axis, pane.right, pane.down)
     figures._bar(axis, pane.extent, 10.0)
     figures._fit(axis, pane.extent)
+
+
+def _style(key: str) -> Style:
+    return _BONE if key == "bone" else figures.style(key)
 
 
 def _shares(share: Volume, pane: Pane) -> tuple[Float, Float, Float]:
@@ -203,43 +219,67 @@ def _contour(axis: Any, share: Volume, pane: Pane, *, colour: str, dashes: Any) 
 
 
 def _legend(
-    axis: Any,
+    figure: Any,
     parts: Sequence[Part],
     outlined: Sequence[tuple[Volume, str]],
     shapes: Outlines,
+    language: Language,
     t: figures.Words,
 ) -> None:
+    """A strip below the cuts, where it hides nothing of them."""
     from matplotlib import rc_context
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     with rc_context({"hatch.linewidth": 1.0, "hatch.color": "#101418"}):
         items: list[Any] = [
-            Patch(facecolor=p.colour, edgecolor="#101418", hatch=p.hatch, label=_plain(p.word, t))
+            Patch(facecolor=p.colour, edgecolor="#101418", hatch=p.hatch, label=t(p.word))
             for p in parts
         ]
-        if "lesion" in shapes.parts:
-            items.append(Line2D([], [], color=_LESION, linewidth=1.8, label=t("lesion")))
+        for key in ("lesion", "bone", "spinal_canal"):
+            if key in shapes.parts:
+                look = _style(key)
+                rim = figures._halo(2.6)
+                items.append(
+                    Line2D(
+                        [],
+                        [],
+                        color=look.colour,
+                        linestyle=look.dashes,
+                        linewidth=1.4,
+                        path_effects=rim,
+                        label=figures.structure_word(key, language, t),
+                    )
+                )
         for _, word in outlined:
-            dashes = (0, (3, 2))
-            items.append(Line2D([], [], color="#ffffff", linestyle=dashes, label=_plain(word, t)))
-        axis.legend(
+            rim = figures._halo(3.0)
+            items.append(
+                Line2D([], [], color="#ffffff", linestyle=_DASHED, path_effects=rim, label=t(word))
+            )
+        rows = -(-len(items) // _IN_A_ROW)
+        _make_room(figure, _ROW_IN * rows + 0.06)
+        figure.legend(
             handles=items,
-            loc="upper left",
-            bbox_to_anchor=(0.02, 0.93),
-            fontsize=6,
-            framealpha=0.75,
-            facecolor="#5a6570",
-            labelcolor="white",
-            handlelength=2.2,
-            handleheight=1.2,
-            borderpad=0.4,
+            loc="lower center",
+            ncols=min(_IN_A_ROW, len(items)),
+            fontsize=7,
+            frameon=False,
+            handlelength=2.6,
+            handleheight=1.3,
+            borderpad=0.1,
+            columnspacing=1.6,
         )
 
 
-def _plain(word: str, t: figures.Words) -> str:
-    """The word as given: it was translated with the page; without a font it stays as it is."""
-    return word
+def _make_room(figure: Any, strip_in: float) -> None:
+    """Let the figure grow downwards; its axes keep their size."""
+    width, height = figure.get_size_inches()
+    whole = height + strip_in
+    for axis in figure.axes:
+        box = axis.get_position()
+        low, tall = (box.y0 * height + strip_in) / whole, box.height * height / whole
+        axis.set_position((box.x0, low, box.width, tall))
+    figure.set_size_inches(width, whole)
 
 
 def frames(
@@ -264,8 +304,8 @@ def frames(
         inside = Volume(grid=grid, values=(filled & bone).astype(np.float32), unit="1")
         beyond = Volume(grid=grid, values=(filled & ~bone).astype(np.float32), unit="1")
         parts = [
-            Part(share=inside, word=t("cement in bone")),
-            Part(share=beyond, word=t("outside the bone"), hatch=_HATCHES[0], colour=_LEAK),
+            Part(share=inside, word="cement in bone"),
+            Part(share=beyond, word="outside the bone", hatch=_HATCHES[0], colour=_LEAK),
         ]
         out.append(
             reslices(ct, shapes, parts, [place], side_mm=side, titles=[""], language=t.language)
@@ -274,9 +314,10 @@ def frames(
 
 
 def shown_shapes(anatomy: Anatomy, lesion: Mask | None) -> Outlines:
-    """Outlines of the lesion and of what must stay free of cement."""
+    """Outlines of the bone, of the lesion and of what must stay free of cement."""
     empty = Mask(grid=anatomy.grid, values=np.zeros(anatomy.grid.shape, bool))
-    return figures.outlines(anatomy, empty if lesion is None else lesion)
+    shown = figures.outlines(anatomy, empty if lesion is None else lesion)
+    return Outlines(parts={**Outlines.of({"bone": anatomy.bone}).parts, **shown.parts})
 
 
 # --- charts ----------------------------------------------------------------------------------
@@ -434,6 +475,8 @@ def cement_scene(anatomy: Anatomy, fill: Fill, t: Speaker) -> Figure:
         for kind, part in scene._parts(anatomy, empty).items()
         if kind in ("bone", "canal", "nerve")
     }
+    if "canal" in parts:  # a leak inside it must be seen through it
+        parts["canal"] = (parts["canal"][0], _CLEAR_CANAL)
     leaked = np.zeros(fill.fraction.grid.shape, bool)
     for leak in fill.leaks:
         leaked |= leak.mask.on(fill.fraction.grid).values
@@ -479,6 +522,6 @@ def _eyes(t: figures.Words) -> tuple[tuple[str, Float], tuple[str, Float]]:
 def leaks_by_compartment(fill: Fill) -> Mapping[str, float]:
     """Millilitres in each compartment, alarms first."""
     out: dict[str, float] = {}
-    for leak in sorted(fill.leaks, key=lambda k: (not is_alarm(k.compartment), -k.volume_ml)):
+    for leak in sorted(fill.leaks, key=lambda k: (rank(k.compartment), -k.volume_ml)):
         out[leak.compartment] = out.get(leak.compartment, 0.0) + leak.volume_ml
     return out
