@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
 
+from trocar.facts import thermal
 from trocar.facts.cement import cement
 from trocar.facts.products import needle
 from trocar.model.case import Finding, Gravity
 from trocar.model.plan import CementNeedle, CementPlan, CementRule
-from trocar.model.result import CementHeat, Fill, Injection, InjectionEvent, LeakForecast
+from trocar.model.result import CementHeat, Fill, Injection, InjectionEvent, LeakForecast, Run
 from trocar.model.space import Segment, Volume
-from trocar.report.cement import write_cement_sheet
+from trocar.report import cement_figures, words
+from trocar.report.cement import worst, write_cement_sheet
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +93,104 @@ def test_too_much_heat_is_a_stop_and_no_forecast_is_unknown(parts, tmp_path) -> 
     html = write_cement_sheet(tmp_path / "h.html", **parts | {"injection": hot}).read_text()
     assert 'class="verdict stop"' in html
     assert "46.2 °C" in html
+
+
+def plain(html: str) -> str:
+    """What a reader reads: no styles, no scripts, no tags, plain spaces."""
+    body = re.sub(r"(?s)<(style|script)\b.*?</\1>", " ", html)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body)))
+
+
+@pytest.fixture(scope="module")
+def hot(parts) -> dict:
+    """Warm, harmed and unknown structures, an injection that leaked and was halted, a run."""
+    heat = CementHeat(
+        peak_c=parts["injection"].fill.fraction, cement_peak_c=71.3, interface_peak_c=52.4,
+        structures_c={"aorta": 38.1, "spinal_canal": 46.2, "nerve_root_left": 40.9},
+        structures_cem43={"aorta": 0.1, "spinal_canal": 31.7, "nerve_root_left": 2.4},
+        dead_bone_ml=1.6, time_s=np.zeros(1), cement_mean_c=np.zeros(1),
+        over_limit=("spinal_canal",), unknown=("nerve_root_right",),
+    )  # fmt: skip
+    step = {"age_s": 420.0, "injected_ml": 2.2, "needle": 0}
+    injection = replace(
+        parts["injection"],
+        heat=heat,
+        stopped_by="leak",
+        events=(
+            InjectionEvent(state="leak detected", compartment="epidural or canal", **step),
+            InjectionEvent(state="repositioned", moved_mm=5.0, **step),
+        ),
+    )
+    run = Run(
+        version="9.8.7", command="trocar cement", inputs={"CT": "ab" * 32}, seed=4711,
+        facts={"cement": "1a2b"}, parameters={"count": 3}, started="2026-01-02T03:04:05+00:00",
+    )  # fmt: skip
+    return parts | {"injection": injection, "run": run}
+
+
+def test_the_verdict_is_a_word_and_the_worst_grade_wins(hot, parts, tmp_path) -> None:
+    text = plain(write_cement_sheet(tmp_path / "a.html", **hot).read_text())
+    assert "stop 3.7 ml of cement" in text
+    text = plain(write_cement_sheet(tmp_path / "b.html", **parts).read_text())
+    assert "unknown 3.7 ml of cement" in text
+    assert worst(["note", "ok", "caution"], ()) == "caution"
+    assert worst(["caution", "unknown"], ()) == "unknown"
+    assert worst(["unknown", "stop"], ["aorta"]) == "stop"
+    assert worst(["note"], ()) == "ok"
+
+
+def test_why_it_ended_and_how_far_the_needle_was_pulled_back(hot, tmp_path) -> None:
+    text = plain(write_cement_sheet(tmp_path / "a.html", **hot).read_text())
+    assert "The injection ended because of a leak." in text
+    assert "7.0 min, 2.2 ml: leak detected, epidural or canal" in text
+    assert "7.0 min, 2.2 ml: repositioned, pulled back 5.0 mm" in text
+
+
+def test_heat_stands_beside_its_limits_and_the_worst_is_first(hot, tmp_path) -> None:
+    text = plain(write_cement_sheet(tmp_path / "a.html", **hot).read_text())
+    canal, aorta = thermal.limit("spinal_canal"), thermal.limit("aorta")
+    assert canal is not None
+    assert aorta is not None
+    rows = (
+        f"spinal canal 46.2 °C {canal.harm_c:.0f} °C 31.7 {canal.harm_cem43:.0f} stop",
+        "right nerve root – – – – unknown",
+        "left nerve root 40.9 °C",
+        f"aorta 38.1 °C {aorta.harm_c:.0f} °C 0.1 {aorta.harm_cem43:.0f} ok",
+    )
+    heat = text[text.index("Cement, highest") :]
+    assert sorted(rows, key=heat.index) == list(rows)
+    for said in ("Cement, highest 71.3 °C", "it, highest 52.4 °C", "dies of heat 1.6 ml"):
+        assert said in heat
+    # A dose that was not computed is not called fine.
+    lost = replace(hot["injection"].heat, structures_cem43={}, over_limit=())
+    more = hot | {"injection": replace(hot["injection"], heat=lost)}
+    text = plain(write_cement_sheet(tmp_path / "b.html", **more).read_text())
+    assert f"aorta 38.1 °C {aorta.harm_c:.0f} °C unknown {aorta.harm_cem43:.0f} unknown" in text
+
+
+def test_it_says_where_its_numbers_come_from(hot, parts, tmp_path) -> None:
+    text = plain(write_cement_sheet(tmp_path / "a.html", **hot).read_text())
+    for said in (hot["scan"].sha256, "trocar 9.8.7", "4711", "1a2b", "trocar cement"):
+        assert said in text
+    text = plain(write_cement_sheet(tmp_path / "b.html", **parts).read_text())
+    assert "not recorded" in text
+
+
+def test_chinese_leaves_nothing_untranslated(hot, tmp_path, monkeypatch) -> None:
+    missing: dict[str, None] = {}
+    known = words.catalogue("zh-Hant").sentences
+    spoken = words.translate
+
+    def listen(text: str, language: words.Language) -> str:
+        is_word = re.search("[A-Za-z]{4}", text) and not re.search("[\u4e00-\u9fff]", text)
+        if language == "zh-Hant" and is_word and text not in known:
+            missing[text] = None
+        return spoken(text, language)
+
+    for module in (words, cement_figures):
+        monkeypatch.setattr(module, "translate", listen)
+    html = write_cement_sheet(tmp_path / "z.html", **hot, language="zh-Hant").read_text()
+    assert list(missing) == []
+    text = re.sub(r"[0-9a-f]{64}", "", plain(html)).replace(hot["scan"].name, "")
+    text = text[: text.index("數據來源")]  # names of parameters and of files stay as they are
+    assert set(re.findall(r"[A-Za-z]{4,}", text)) <= {"trocar", "Wilson"}

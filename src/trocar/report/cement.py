@@ -295,7 +295,8 @@ def _chances(forecast: LeakForecast, t: Speaker) -> dict[str, Any]:
 
 def _heat(heat: CementHeat, t: Speaker) -> list[dict[str, Any]]:
     """The cement's own heat, then every structure beside its limit, the worst first."""
-    rows = [_warmed(name, heat, t) for name in heat.structures_c]
+    hottest_first = sorted(heat.structures_c, key=lambda n: -heat.structures_c[n])
+    rows = [_warmed(name, heat, t) for name in hottest_first]
     rows += [
         {"alarm": False, "cells": [named(n, t), "–", "–", "–", "–", grade("unknown", t), "–"]}
         for n in heat.unknown
