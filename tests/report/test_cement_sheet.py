@@ -131,12 +131,21 @@ def hot(parts) -> dict:
 def test_the_verdict_is_a_word_and_the_worst_grade_wins(hot, parts, tmp_path) -> None:
     text = plain(write_cement_sheet(tmp_path / "a.html", **hot).read_text())
     assert "stop 3.7 ml of cement" in text
+    assert "Too warm, as computed: spinal canal." in text
     text = plain(write_cement_sheet(tmp_path / "b.html", **parts).read_text())
     assert "unknown 3.7 ml of cement" in text
     assert worst(["note", "ok", "caution"], ()) == "caution"
     assert worst(["caution", "unknown"], ()) == "unknown"
     assert worst(["unknown", "stop"], ["aorta"]) == "stop"
     assert worst(["note"], ()) == "ok"
+
+
+def test_a_rule_that_does_not_pass_is_among_the_warnings(parts, tmp_path) -> None:
+    rule = replace(parts["plan"].rules[0], verdict="stop")
+    plan = replace(parts["plan"], rules=(*parts["plan"].rules, rule))
+    text = plain(write_cement_sheet(tmp_path / "a.html", **parts | {"plan": plan}).read_text())
+    warned = text[text.index("Warnings") : text.index("Chance of a leak")]
+    assert warned.index("stop Heat: None found.") < warned.index("caution Place: None found.")
 
 
 def test_why_it_ended_and_how_far_the_needle_was_pulled_back(hot, tmp_path) -> None:

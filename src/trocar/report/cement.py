@@ -75,7 +75,9 @@ def write_cement_sheet(
         who=[Row(what=t("Site"), value=site), Row(what=t("Lesion"), value=plan.lesion_id)],
         site=site,
         lesion_id=plan.lesion_id,
-        verdict=Verdict(gravity=gravity, headline=_headline(plan, t), details=_details(plan, t)),
+        verdict=Verdict(
+            gravity=gravity, headline=_headline(plan, t), details=_details(plan, injection, t)
+        ),
         verdict_word=t(gravity),
         warnings=warnings,
         sections=[
@@ -97,7 +99,13 @@ def _headline(plan: CementPlan, t: Speaker) -> str:
     )
 
 
-def _details(plan: CementPlan, t: Speaker) -> tuple[str, ...]:
+def _details(plan: CementPlan, injection: Injection, t: Speaker) -> tuple[str, ...]:
+    heat = injection.heat
+    hot = (
+        (t("Too warm, as computed: {names}.", names=t.listed(heat.over_limit)),)
+        if heat and heat.over_limit
+        else ()
+    )
     stop = (
         t("Not to pass: unknown, for no leak was forecast.")
         if plan.stop_ml is None
@@ -119,7 +127,7 @@ def _details(plan: CementPlan, t: Speaker) -> tuple[str, ...]:
         for k, n in enumerate(plan.needles, start=1)
     )
     why = () if plan.reason is None else (words.say(plan.reason, t.language),)
-    return (stop, window, *through, *why)
+    return (*hot, stop, window, *through, *why)
 
 
 def worst(grades: Iterable[str], unknown: Collection[str]) -> str:
@@ -191,7 +199,13 @@ def _warnings(
     heat = injection.heat.findings if injection.heat else ()
     told: list[Finding] = [*plan.findings, *injection.findings, *injection.fill.findings, *heat]
     told += forecast.findings if forecast else ()
-    return warned(told, t)
+    out = warned(told, t)
+    said = {w["text"] for w in out}
+    for rule in plan.rules:  # a rule that does not pass is a warning, by its own verdict
+        text = sheet._sentence(words.say(rule.finding, t.language))
+        if rule.verdict != "ok" and text not in said:
+            out.append(grade(rule.verdict, t) | {"text": f"{t(rule.rule)}: {text}"})
+    return sorted(out, key=lambda w: ORDER.index(w["grade"]))
 
 
 def _sections(
@@ -307,7 +321,7 @@ def _heat(heat: CementHeat, t: Speaker) -> list[dict[str, Any]]:
         t("Highest"),
         t("Harmed from"),
         t("Dose (min at 43 °C)"),
-        t("Harmed from"),
+        t("Harmful dose"),
         t("Verdict"),
         t("Evidence"),
     ]

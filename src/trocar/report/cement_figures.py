@@ -153,7 +153,20 @@ def _cut(
     centre, width = figures.BONE_WINDOW
     low = centre - width / 2
     axis.imshow(image, cmap="gray", vmin=low, vmax=low + width, extent=pane.extent, aspect="equal")
-    for key, rings in sorted(shapes.on(pane).items(), key=lambda item: item[0] == "lesion"):
+    rings = shapes.on(pane)
+    _outline(axis, {k: r for k, r in rings.items() if k != "lesion"})
+    for part in parts:
+        _paint(axis, part, pane)
+    _outline(axis, {k: r for k, r in rings.items() if k == "lesion"})  # seen over its cement
+    for share, _ in outlined:
+        _contour(axis, share, pane, colour="#ffffff", dashes=_DASHED)
+    figures._letters(axis, pane.right, pane.down)
+    figures._bar(axis, pane.extent, 10.0)
+    figures._fit(axis, pane.extent)
+
+
+def _outline(axis: Any, shapes: Mapping[str, Sequence[Float]]) -> None:
+    for key, rings in shapes.items():
         look = _style(key)
         for ring in rings:
             axis.plot(
@@ -164,13 +177,6 @@ def _cut(
                 linewidth=look.width if key == "lesion" else 0.8,
                 path_effects=figures._halo(look.width + 1.2),
             )
-    for part in parts:
-        _paint(axis, part, pane)
-    for share, _ in outlined:
-        _contour(axis, share, pane, colour="#ffffff", dashes=_DASHED)
-    figures._letters(axis, pane.right, pane.down)
-    figures._bar(axis, pane.extent, 10.0)
-    figures._fit(axis, pane.extent)
 
 
 def _style(key: str) -> Style:
@@ -357,14 +363,18 @@ def chance_chart(
         marks: list[tuple[float, Any, str]] = [(target_ml, "-", t("planned"))]
         if stop_ml is not None:
             marks.append((stop_ml, (0, (4, 2)), t("not to pass")))
-        for rank, (x, dash, word) in enumerate(marks):
+        marks.sort(key=lambda mark: mark[0])
+        for number, (x, dash, word) in enumerate(marks):
             axis.axvline(x, color="#15202b", linestyle=dash, linewidth=1.4)
+            # The words of two near lines stand on either side of them.
+            left = number == 0 and x > forecast.volume_ml / 2
             axis.annotate(
                 f"{word} {x:.1f} ml",
-                (x, 1.0 - 0.075 * rank),
+                (x, 1.0 - 0.075 * number),
                 xycoords=("data", "axes fraction"),
-                xytext=(3, -9),
+                xytext=(-4 if left else 4, -9),
                 textcoords="offset points",
+                ha="right" if left else "left",
                 fontsize=8.5,
             )
         axis.set_xlim(0, max(forecast.volume_ml, *(x for x, _, _ in marks)) * 1.05)
