@@ -166,25 +166,43 @@ def _discs(points: Float, around: Surroundings) -> dict[str, Bool]:
     other = around.anatomy.structures.get("other_bone")
     up = around.anatomy.axes.superior
     reach = fact("disc_reach")
+    column = _along_the_axis(points, body, around, reach)
     out = {}
     for name, sign in (("disc superior", 1.0), ("disc inferior", -1.0)):
-        own = _first_hit(points, -sign * up, reach, body)
-        next_one = np.full(len(points), np.inf)
+        own = np.full(len(points), np.inf)
+        own[column] = _first_hit(points[column], -sign * up, reach, body)
+        near = np.flatnonzero(np.isfinite(own))
+        next_one = np.full(len(near), np.inf)
         if other is not None:
-            next_one = _first_hit(points, sign * up, reach, other)
+            next_one = _first_hit(points[near], sign * up, reach, other)
         # Without the neighbour in the image half a disc above the body's own plate is disc.
         alone = other is None or not np.isfinite(next_one).any()
-        between = np.isfinite(next_one) if not alone else own <= reach / 2
-        out[name] = np.isfinite(own) & between
+        between = np.isfinite(next_one) if not alone else own[near] <= reach / 2
+        out[name] = np.zeros(len(points), bool)
+        out[name][near] = between
     return out
+
+
+def _along_the_axis(
+    points: Float, body: Mask, around: Surroundings, reach_mm: float
+) -> NDArray[np.int64]:
+    """The points from which a way along the bone's axis can meet its body at all."""
+    axes, voxel = around.anatomy.axes, max(body.grid.spacing_mm)
+    own = axes.local(body.points_mm())
+    low, high = own.min(axis=0) - voxel, own.max(axis=0) + voxel
+    low[2], high[2] = low[2] - reach_mm, high[2] + reach_mm
+    local = axes.local(points)
+    return np.flatnonzero(np.all((local >= low) & (local <= high), axis=1))
 
 
 def _first_hit(points: Float, way: Float, reach_mm: float, mask: Mask) -> Float:
     """How far along ``way`` each point first meets the mask; inf if not within reach."""
     out = np.full(len(points), np.inf)
+    rest = np.arange(len(points))
     for t in np.arange(0.0, reach_mm + _STEP_MM, _STEP_MM):
-        hit = np.isinf(out) & mask.holds(points + t * way)
-        out[hit] = t
+        hit = mask.holds(points[rest] + t * way)
+        out[rest[hit]] = t
+        rest = rest[~hit]
     return out
 
 
@@ -208,6 +226,33 @@ def by_place(points: Float, around: Surroundings) -> str:
     half = (high - low) / 2
     aside, ahead = abs(local[0] - middle[0]) / half[0], (middle[1] - local[1]) / half[1]
     return "cortical anterior" if ahead > aside else "cortical lateral"
+
+
+def by_side(points: Float, around: Surroundings) -> NDArray[np.object_]:
+    """For single points in no labelled structure: the wall of a vertebral body they lie before.
+
+    Between a body and the canal behind it is the epidural space; elsewhere behind a body, and
+    around any other bone, that is soft tissue.
+    """
+    names = np.full(len(points), SOFT, dtype=object)
+    if around.anatomy.site.kind != "vertebra" or len(points) == 0:
+        return names
+    local = around.anatomy.axes.local(points)
+    low, high = _body(around)
+    middle, half = (low + high) / 2, (high - low) / 2
+    aside = np.abs(local[:, 0] - middle[0]) / half[0]
+    ahead = (middle[1] - local[:, 1]) / half[1]
+    beside = local[:, 1] <= high[1]
+    names[beside & (ahead > aside)] = "cortical anterior"
+    names[beside & (ahead <= aside)] = "cortical lateral"
+    canal = around.anatomy.structures.get("spinal_canal")
+    if canal is not None and not canal.is_empty:
+        far = around.anatomy.axes.local(canal.points_mm())
+        first, last = np.percentile(far, [1, 99], axis=0)
+        in_front = (local[:, 1] > middle[1]) & (local[:, 1] < last[1])
+        within = (local[:, 0] >= first[0]) & (local[:, 0] <= last[0])
+        names[in_front & within] = CANAL
+    return names
 
 
 def _shape(points: Float, grid: Grid) -> tuple[Float, Float]:

@@ -350,3 +350,97 @@ def _oracle() -> Any:
     sys.modules["two_phase"] = module
     spec.loader.exec_module(module)
     return module
+
+
+# --- what hardens, what a needle leaves open ------------------------------------------------------
+
+
+def step(inv: flow.Invasion, ml: float, tip: Any = (5, 5, 5), **more: Any) -> int:
+    """Inject so much more."""
+    return inv.advance(
+        flow.Cement(consistency_pa_sn=200.0, exponent=0.6),
+        tips=tip,
+        rates_m3_s=Q,
+        tip_radius_m=1e-3,
+        start_s=0.0,
+        seconds=1e5,
+        most_m3=inv.injected_m3 + ml * 1e-6,
+        **more,
+    )
+
+
+def test_what_has_hardened_lets_nothing_through_and_keeps_what_it_holds() -> None:
+    phi = np.full((11, 11, 11), PHI)
+    inv = flow.Invasion(flow.medium(phi, 1e-8, (1e-3,) * 3))
+    step(inv, 0.1)
+    plug = np.zeros(phi.shape, bool)
+    plug[:, :, 7:] = True
+    before = inv.volume_m3.copy()
+    assert before[plug].sum() > 0
+    inv.close(plug)
+    step(inv, 0.2)
+    after = inv.volume_m3
+    np.testing.assert_array_equal(after[plug], before[plug])
+    assert after.sum() == pytest.approx(0.3e-6, rel=1e-12)
+    assert not inv.is_open[plug].any()
+    assert inv.is_open[~plug].all()
+
+
+def test_what_is_held_can_be_read_from_the_filled_voxels_alone() -> None:
+    phi = np.full((11, 11, 11), PHI)
+    inv = flow.Invasion(flow.medium(phi, 1e-8, (1e-3,) * 3))
+    step(inv, 0.1)
+    plug = np.zeros(phi.shape, bool)
+    plug[:, :, 7:] = True
+    inv.close(plug)
+    step(inv, 0.1)
+    index, m3 = inv.held()
+    assert len(set(index.tolist())) == len(index)
+    dense = np.zeros(phi.size)
+    dense[index] = m3
+    np.testing.assert_array_equal(dense.reshape(phi.shape), inv.volume_m3)
+
+
+def test_a_track_left_open_in_closed_bone_fills_and_is_the_only_way() -> None:
+    phi = np.zeros((11, 11, 21))
+    phi[3:8, 3:8, 2:7] = PHI
+    inv = flow.Invasion(flow.medium(phi, 1e-8, (1e-3,) * 3))
+    tip = (5, 5, 4)
+    step(inv, 0.05, tip)
+    track = np.zeros(phi.shape, bool)
+    track[5, 5, 4:16] = True
+    inv.open(track, 1.0, 1e-6)
+    step(inv, 0.052, tip)
+    fill = inv.fill
+    assert (fill[5, 5, 7:12] == 1).all()  # first in and along the track
+    assert fill[(phi == 0) & ~track].max() == 0
+    assert inv.volume_m3.sum() == pytest.approx(0.102e-6, rel=1e-12)
+
+
+def test_cement_that_was_closed_off_is_not_opened_by_a_needle() -> None:
+    phi = np.full((11, 11, 11), PHI)
+    inv = flow.Invasion(flow.medium(phi, 1e-8, (1e-3,) * 3))
+    step(inv, 0.1)
+    plug = inv.fill > 0
+    plug[5, 5, :6] = False
+    inv.close(plug)
+    everywhere = np.ones(phi.shape, bool)
+    inv.open(everywhere, 1.0, 1e-6)
+    assert not inv.is_open[plug].any()
+
+
+def test_the_watch_counts_soft_cement_only() -> None:
+    phi = np.full((11, 11, 21), PHI)
+    inv = flow.Invasion(flow.medium(phi, 1e-8, (1e-3,) * 3))
+    far = np.zeros(phi.shape, bool)
+    far[:, :, 8:] = True
+    why = step(inv, 1.0, watched=far, watched_m3=0.05e-6)
+    assert why == flow.WATCHED
+    seen = inv.volume_m3[far].sum()
+    assert 0.05e-6 < seen < 0.06e-6
+    inv.close(far & (inv.fill > 0))
+    shut = inv.volume_m3[far].sum()
+    why = step(inv, 2.0, watched=far, watched_m3=0.05e-6)
+    assert why in (flow.DONE, flow.WATCHED)
+    fresh = inv.volume_m3[far].sum() - shut
+    assert (why == flow.WATCHED) == (fresh > 0.05e-6)

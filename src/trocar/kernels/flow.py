@@ -161,7 +161,10 @@ class Invasion:
         self._front = np.empty(room, np.int64)
         self._p = np.zeros(room)
         self._speed = np.zeros(size)
+        self._inflow = np.zeros(size)
+        self._watch = np.zeros(size, np.int8)
         self._counts = np.zeros(2, np.int64)  # active, front
+        self._shut = np.zeros(0, np.int64)  # cells that were closed with cement in them
         self._totals = np.zeros(3)  # s since mixing is the caller's; m3 injected, m3 lost, overfill
         self.history = np.zeros((0, 6))
 
@@ -188,6 +191,19 @@ class Invasion:
         """Cement in each voxel, m3."""
         return self._inner(self._fill * self._pores_m3)
 
+    def held(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The voxels that hold cement, as flat indices into the grid, and how much (m3).
+
+        The same as ``volume_m3`` where that is not zero, at the cost of these voxels alone.
+        """
+        na, nf = (int(n) for n in self._counts)
+        cells = np.concatenate([self._active[:na], self._front[:nf], self._shut])
+        m3 = self._fill[cells] * self._pores_m3[cells]
+        cells, m3 = cells[m3 > 0], m3[m3 > 0]
+        place = tuple(i - _PAD for i in np.unravel_index(cells, self._shape))
+        inner = tuple(n - 2 * _PAD for n in self._shape)
+        return np.ravel_multi_index(place, inner), m3
+
     @property
     def injected_m3(self) -> float:
         """All cement injected so far."""
@@ -202,6 +218,60 @@ class Invasion:
     def overfill_m3(self) -> float:
         """Cement that stands above the pores of full voxels that have nowhere to pass it on."""
         return float(np.sum(np.maximum(self._fill - 1.0, 0.0) * self._pores_m3))
+
+    @property
+    def is_open(self) -> NDArray[np.bool_]:
+        """Where cement can go or is, and has not been closed off."""
+        return self._inner(self._phi > 0)
+
+    def close(self, where: NDArray[np.bool_]) -> None:
+        """Let nothing flow through these voxels any more; the cement in them stays where it is.
+
+        What a leak that has hardened does to the way it took.
+        """
+        shut = np.zeros(self._fill.size, np.bool_)
+        self._inner(shut)[...] = where
+        shut &= self._phi > 0
+        self._shut = np.concatenate([self._shut, np.flatnonzero(shut & (self._fill > 0))])
+        self._phi[shut] = 0.0
+        self._k[:, shut] = 0.0
+        self._slot[shut] = _NEW
+        for cells, i in ((self._active, 0), (self._front, 1)):
+            n = int(self._counts[i])
+            kept = ~shut[cells[:n]]
+            m = int(np.count_nonzero(kept))
+            if i == 0:
+                self._p[:m] = self._p[:n][kept]
+                self._slot[cells[:n][kept]] = np.arange(m)
+            cells[:m] = cells[:n][kept]
+            self._counts[i] = m
+
+    def open(self, where: NDArray[np.bool_], porosity: float, permeability_m2: float) -> None:
+        """Make room in these voxels, as a needle does that is pulled back.
+
+        Voxels that hold cement become easier to pass and hold no more than before.
+        """
+        wide = np.zeros(self._fill.size, np.bool_)
+        self._inner(wide)[...] = where
+        wide &= (self._phi > 0) | (self._fill == 0)  # not through cement that has hardened
+        self._k[:, wide] = np.maximum(self._k[:, wide], permeability_m2)
+        fresh = wide & (self._slot == _NEW) & (self._fill == 0)
+        self._phi[fresh] = np.maximum(self._phi[fresh], porosity)
+        self._pores_m3[fresh] = self._phi[fresh] * self._voxel_m3
+        grown = int(np.count_nonzero(self._phi)) + 1 - self._active.size
+        if grown > 0:
+            self._active = np.concatenate([self._active, np.empty(grown, np.int64)])
+            self._front = np.concatenate([self._front, np.empty(grown, np.int64)])
+            self._p = np.concatenate([self._p, np.zeros(grown)])
+        cells = np.flatnonzero(fresh)
+        beside = np.zeros(cells.size, np.bool_)
+        for stride in self._strides():
+            beside |= (self._slot[cells - stride] >= 0) | (self._slot[cells + stride] >= 0)
+        joined = cells[beside]
+        n = int(self._counts[1])
+        self._front[n : n + joined.size] = joined
+        self._slot[joined] = _FRONT
+        self._counts[1] = n + joined.size
 
     def _inner(self, flat: NDArray[Any]) -> NDArray[Any]:
         return flat.reshape(self._shape)[_PAD:-_PAD, _PAD:-_PAD, _PAD:-_PAD]
@@ -223,8 +293,8 @@ class Invasion:
         most_pa: float = float("inf"),
         hold: bool = False,
         needle_per_s: ArrayLike = 0.0,
-        watched: NDArray[np.bool_] | None = None,
-        watched_m3: float = 0.0,
+        watched: NDArray[Any] | None = None,
+        watched_m3: ArrayLike = 0.0,
         share: float = 0.03,
         picard: int = 2,
         tolerance: float = 1e-5,
@@ -236,21 +306,23 @@ class Invasion:
         and the clock of ``reached_s``. ``needle_per_s`` is what each needle costs at its rate, as
         syringe pressure over consistency. Stops: ``most_m3`` injected in all (DONE), syringe
         pressure above ``most_pa`` (PRESSURE; with ``hold`` the rate gives way instead, until a
-        hundredth is left), more than ``watched_m3`` in the ``watched`` voxels (WATCHED), no
-        voxel left to fill (CLOSED). ``share`` of the front is filled a step; ``picard`` passes a
+        hundredth is left), more than ``watched_m3`` in the ``watched`` voxels that are not closed
+        (WATCHED; ``watched`` may number groups from 1, ``watched_m3`` then has one limit for each),
+        no voxel left to fill (CLOSED). ``share`` of the front is filled a step; ``picard`` passes a
         step settle the shear thinning; no step is longer than ``longest_s``.
         Raises InputError for a tip outside the pores.
         """
         places = np.array([self._flat(v) for v in np.atleast_2d(np.asarray(tips))], np.int64)
         rates = np.broadcast_to(np.asarray(rates_m3_s, np.float64), places.shape).copy()
-        if not np.all(self._pores_m3[places] > 0):
+        if not np.all(self._phi[places] > 0):
             raise InputError("a needle tip lies where cement cannot go; move it into open bone")
         needle = np.broadcast_to(np.asarray(needle_per_s, np.float64), places.shape).copy()
         if not np.all(rates > 0):
             raise InputError(f"the rates are {rates.tolist()} m3/s; expected more than 0")
-        watch = np.zeros(self._fill.size, np.bool_)
-        if watched is not None:
-            self._inner(watch)[...] = watched
+        self._inner(self._watch)[...] = 0 if watched is None else watched
+        groups = 0 if watched is None else int(np.max(watched, initial=0))
+        allowed = np.full(groups + 1, np.inf)
+        allowed[1:] = watched_m3
         newtonian = cement.exponent == 1.0
         settings = np.array(
             [
@@ -264,7 +336,6 @@ class Invasion:
                 start_s + seconds,
                 most_m3,
                 most_pa,
-                watched_m3,
                 share,
                 1.0 if newtonian else float(picard),
                 tolerance,
@@ -291,7 +362,8 @@ class Invasion:
                 self._k,
                 self._back,
                 self._edge,
-                watch,
+                self._watch,
+                allowed,
                 self._fill,
                 self._reached,
                 self._slot,
@@ -299,6 +371,7 @@ class Invasion:
                 self._front,
                 self._p,
                 self._speed,
+                self._inflow,
                 self._counts,
                 self._totals,
                 rows,
@@ -592,19 +665,18 @@ def _pass_on(
 def _advance(
     settings: Any, places: Any, rates: Any, needle: Any, offsets: Any, radii: Any, strides: Any,
     shape_m: Any, area_m2: Any, phi: Any, pores: Any, k: Any, back: Any, edge: Any,
-    watch: Any, fill: Any, reached: Any, slot: Any, active: Any, front: Any, p: Any,
-    speed: Any, counts: Any, totals: Any, rows: Any,
+    watch: Any, allowed: Any, fill: Any, reached: Any, slot: Any, active: Any, front: Any, p: Any,
+    speed: Any, inflow: Any, counts: Any, totals: Any, rows: Any,
 ) -> tuple[int, int]:  # fmt: skip
     """Steps until the time, volume, pressure or watch says stop; see ``Invasion.advance``."""
-    (consistency0, n, reference, growth, most_eta, tip, now, end, most_m3, most_pa, watched_m3,
-     share, picard, tolerance, step_m, hold, longest) = settings  # fmt: skip
+    (consistency0, n, reference, growth, most_eta, tip, now, end, most_m3, most_pa, share,
+     picard, tolerance, step_m, hold, longest) = settings  # fmt: skip
     room = active.size
     near = np.empty((room, 6), np.int32)
     give = np.empty((room, 6))
     diagonal, right = np.empty(room), np.empty(room)
     r, z, d, q = np.empty(room), np.empty(room), np.empty(room), np.empty(room)
     times = np.empty(room)
-    inflow = np.zeros(fill.size)
     rate = rates.sum()
     for i in range(places.size):
         if slot[places[i]] < 0:
@@ -623,10 +695,11 @@ def _advance(
             _join(places[i], now, strides, phi, slot, active, front, counts, reached, p)
     row = 0
     floor = rate / (area_m2.sum() * 1e4)  # a voxel at rest still flows a little: no zero mobility
-    watched = 0.0
-    for c in range(fill.size):
-        if watch[c]:
-            watched += fill[c] * pores[c]
+    watched = np.zeros(allowed.size)
+    for i in range(counts[0]):
+        watched[watch[active[i]]] += fill[active[i]] * pores[active[i]]
+    for i in range(counts[1]):
+        watched[watch[front[i]]] += fill[front[i]] * pores[front[i]]
     # Slowest changes first: a fresh front has no speed yet.
     for i in range(counts[0]):
         if speed[active[i]] == 0.0:
@@ -712,8 +785,7 @@ def _advance(
                 lost += inflow[c] * step
                 continue
             fill[c] += inflow[c] * step / pores[c]
-            if watch[c]:
-                watched += inflow[c] * step
+            watched[watch[c]] += inflow[c] * step
         # Full ones join, then hand on what is too much; a neighbour may thereby become full too.
         for _round in range(8):
             joined = counts[0]
@@ -736,7 +808,7 @@ def _advance(
         rows[row, TIP], rows[row, SYRINGE] = pressure, syringe
         rows[row, LOST], rows[row, RATE] = totals[1], ease * rate
         row += 1
-        if watched > watched_m3:
+        if (watched > allowed).any():
             why = WATCHED
             break
     return why, row
