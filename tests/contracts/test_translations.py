@@ -156,3 +156,16 @@ def test_what_an_audit_prints_of_the_example_has_its_chinese(
     monkeypatch.setattr(words, "translate", listen)
     audit_page(audit_study(example_study()), language=ZH)
     assert list(missing) == []
+
+
+def test_the_rules_of_a_cement_plan_have_their_chinese() -> None:
+    file = PACKAGE / "planning" / "cement.py"
+    rules = {text for name, call in _calls(file) if name == "_rule"
+             for text in _literals(call.args[0])}  # fmt: skip
+    assert len(rules) > 10
+    assert words.untranslated(sorted(rules), ZH) == ()
+    plan, injection = source.load("cement_plan"), source.load("injection")
+    unused = {"rate", "pull_back_every", "pull_back"}  # these stand behind no rule
+    said = {v.source for key, v in plan.values.items() if key not in unused}
+    said |= {injection[key].source for key in ("accepted_alarm", "visible_leak")}
+    assert words.untranslated(sorted(said), ZH) == ()

@@ -364,8 +364,9 @@ HOLES = [
 @pytest.mark.parametrize(("name", "wall"), HOLES)
 def test_a_patients_hole_leaks_and_nothing_else_does(name: str, wall: str) -> None:
     bed, closed, plan = patient_bed(name, wall)
-    with_hole = inject(bed, plan, watch=False)
-    without = inject(closed, plan, watch=False)
+    clotted = Constants(vein_m2=1e-16)
+    with_hole = inject(bed, plan, watch=False, constants=clotted)
+    without = inject(closed, plan, watch=False, constants=clotted)
     assert with_hole.fill.leaked_ml > 0.1
     assert without.fill.leaked_ml < 0.02
     expected = {

@@ -47,11 +47,16 @@ def catalogue(language: str) -> Catalogue:
     if language == "en":
         return Catalogue(sentences={}, names={}, clauses={})
     stem = language.lower().replace("-", "_")
-    plan, records, cement = (_words(f"{stem}{part}.toml") for part in ("", "_records", "_cement"))
+    folder = resources.files("trocar.report")
+    parts = [f.name for f in folder.iterdir() if f.name.startswith(f"{stem}_")]
+    # The first file has the last word; the others are the sheets' own, in any order.
+    books = [_words(name) for name in (*sorted(parts), f"{stem}.toml")]
+
+    def merged(section: str) -> dict[str, str]:
+        return {k: v for book in books for k, v in book.get(section, {}).items()}
+
     return Catalogue(
-        sentences={**cement["sentences"], **records["sentences"], **plan["sentences"]},
-        names=plan["names"],
-        clauses=plan["clauses"],
+        sentences=merged("sentences"), names=merged("names"), clauses=merged("clauses")
     )
 
 
