@@ -156,7 +156,7 @@ def page(found, predicted, tmp_path_factory) -> str:
         started="2026-01-02T03:04:05+00:00",
     )
     out = tmp_path_factory.mktemp("result") / "a.html"
-    more = {"predicted": predicted, "needles": (needle,), "run": run}
+    more = {"predicted": predicted.fill, "needles": (needle,), "run": run}
     return write_result_sheet(out, **found, **more).read_text(encoding="utf-8")
 
 
@@ -309,7 +309,7 @@ def test_chinese_leaves_nothing_untranslated(found, predicted, tmp_path, monkeyp
     for module in (words, cement_figures):
         monkeypatch.setattr(module, "translate", listen)
     post = replace(found["post"], findings=())
-    more = {"predicted": predicted, "language": "zh-Hant", "post": post}
+    more = {"predicted": predicted.fill, "language": "zh-Hant", "post": post}
     html = write_result_sheet(tmp_path / "z.html", **found | more).read_text(encoding="utf-8")
     assert list(missing) == []
     text = re.sub(r"[0-9a-f]{64}", "", text_of(html)).replace(found["post"].name, "")

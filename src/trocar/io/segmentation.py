@@ -27,6 +27,7 @@ _MAY_BE_EMPTY = (
     *("StudyID", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "InstanceNumber"),
 )
 
+SCHEME = "99TROCAR"  # codes of our own, where no standard has one
 HALF = 0.5  # a fractional segment holds a voxel from this share on
 
 
@@ -268,13 +269,13 @@ _SHORT_STRING = 16  # characters of DICOM's SH
 def write_seg(path: Path, labels: Labels, source: Sequence[str], lesion: str = "lesion") -> None:
     """Writes a label map as a BINARY DICOM SEG that refers to the CT images in ``source``.
 
-    Regions whose name begins with ``lesion`` are coded as lesions, the rest as anatomical
-    structures; the exact name is the segment label. Raises InputError when the CT's headers lack
-    what a DICOM object must carry over from them.
+    Regions whose name begins with ``lesion`` are coded as lesions, those that begin with "cement"
+    as bone cement, the rest as anatomical structures; the exact name is the segment label. Raises
+    InputError when the CT's headers lack what a DICOM object must carry over from them.
     """
     from highdicom.seg import Segmentation
 
-    images = _headers(source, labels.grid.spacing_mm[0])
+    images = image_headers(source, labels.grid.spacing_mm[0])
     part = labels.crop(_box(labels.values))
     present = [int(v) for v in np.unique(part.values) if v]
     renumbered = np.zeros(int(part.values.max()) + 1, np.uint8)
@@ -291,7 +292,8 @@ def write_seg(path: Path, labels: Labels, source: Sequence[str], lesion: str = "
                     _description(k, n, lesion) for k, n in enumerate(names, start=1)
                 ],
                 omit_empty_frames=True,
-                **_identity(),
+                **identity(),
+                content_description=NOTICE,
             )
             # Some scanners write more than a short string may hold; the object must be valid.
             seg.StudyID = str(getattr(seg, "StudyID", None) or "")[:_SHORT_STRING]
@@ -312,7 +314,7 @@ def _box(values: NDArray[Any]) -> Slices:
     return k, r, c
 
 
-def _headers(source: Sequence[str], slice_mm: float) -> list[Dataset]:
+def image_headers(source: Sequence[str], slice_mm: float) -> list[Dataset]:
     """Headers of the CT images; what may be empty in DICOM and was left out is made empty."""
     from pydicom import dcmread
 
@@ -345,16 +347,20 @@ def _as_volume(values: NDArray[np.uint8], grid: Grid, image: Dataset) -> Any:
 def _description(number: int, name: str, lesion: str) -> Any:
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentDescription
+    from highdicom.sr import CodedConcept
     from pydicom.sr.codedict import codes
 
     kinds, sct = codes.cid7150, codes.SCT
     is_lesion = name.startswith(lesion)
     category = kinds.MorphologicallyAbnormalStructure if is_lesion else kinds.AnatomicalStructure
+    what = sct.Lesion if is_lesion else sct.AnatomicalStructure
+    if name.startswith("cement"):
+        category, what = kinds.PhysicalObject, CodedConcept("CEMENT", SCHEME, "Bone cement")
     return SegmentDescription(
         segment_number=number,
         segment_label=name[:64],
         segmented_property_category=category,
-        segmented_property_type=sct.Lesion if is_lesion else sct.AnatomicalStructure,
+        segmented_property_type=what,
         algorithm_type="SEMIAUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             name="trocar", family=codes.cid7162.MorphologicalOperations, version=__version__
@@ -362,18 +368,18 @@ def _description(number: int, name: str, lesion: str) -> Any:
     )
 
 
-def _identity() -> dict[str, Any]:
+def identity(description: str = "trocar plan", series: int = 900) -> dict[str, Any]:
+    """What every DICOM object of ours says of itself: new identifiers, maker, version."""
     from highdicom import UID
 
     return {
         "series_instance_uid": UID(),
-        "series_number": 900,
+        "series_number": series,
         "sop_instance_uid": UID(),
         "instance_number": 1,
         "manufacturer": "trocar",
         "manufacturer_model_name": "trocar",
         "software_versions": __version__,
         "device_serial_number": "0",
-        "series_description": "trocar plan",
-        "content_description": NOTICE,
+        "series_description": description,
     }

@@ -16,7 +16,7 @@ import numpy as np
 from trocar import NOTICE, __version__
 from trocar.assessment.compare import FillComparison, NeedleDeviation, compare_fills
 from trocar.errors import InputError
-from trocar.model.result import Anatomy, CementLeak, Fill, Injection, Registration, Run, Scan
+from trocar.model.result import Anatomy, CementLeak, Fill, Registration, Run, Scan
 from trocar.model.space import Float, Mask
 from trocar.report import cement_figures as drawn
 from trocar.report import viewer as interactive
@@ -48,7 +48,7 @@ def write_result_sheet(
     anatomy: Anatomy,
     fill: Fill,
     lesion: Mask | None = None,
-    predicted: Injection | None = None,
+    predicted: Fill | None = None,
     comparison: FillComparison | None = None,
     needles: Sequence[NeedleDeviation] = (),
     language: str = "en",
@@ -58,7 +58,7 @@ def write_result_sheet(
     """Write the sheet on the cement found after the procedure to ``path`` and return it.
 
     ``post`` is the CT after the procedure, laid into the space of the anatomy, where the measured
-    ``fill`` lies. ``predicted`` is the injection as it was planned; its ``comparison`` is made here
+    ``fill`` lies. ``predicted`` is the fill as it was simulated; its ``comparison`` is made here
     when it is not given. ``needles`` hold by how much each needle missed its plan. With ``viewer``
     the CT around the bone is embedded for the interactive viewer, where that was installed.
     Raises :class:`InputError` for a fill that was not measured, or of another bone than the
@@ -68,7 +68,7 @@ def write_result_sheet(
     t = Speaker(spoken_language(language))
     _require_measured(fill, anatomy, post)
     if predicted is not None and comparison is None:
-        comparison = compare_fills(predicted.fill, fill)
+        comparison = compare_fills(predicted, fill)
     warnings = warned((*fill.findings, *post.findings), t)
     unknown = tuple(dict.fromkeys((*fill.unknown, *anatomy.missing)))
     alarms = _alarms(fill)
@@ -387,7 +387,7 @@ def _foreseen(
     anatomy: Anatomy,
     fill: Fill,
     lesion: Mask | None,
-    predicted: Injection | None,
+    predicted: Fill | None,
     comparison: FillComparison | None,
     t: Speaker,
 ) -> list[dict[str, Any]]:
@@ -405,7 +405,7 @@ def _foreseen(
     ]
     blocks: list[dict[str, Any]] = []
     if predicted is not None:
-        guess = predicted.fill
+        guess = predicted
         pairs = (
             (t("In the bone"), guess.in_bone_ml, fill.in_bone_ml, "ml", 2, 1),
             (t("In the lesion"), guess.in_lesion_ml, fill.in_lesion_ml, "ml", 2, 1),
