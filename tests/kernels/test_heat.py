@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import erf, erfc
 
 from trocar.errors import InputError
-from trocar.kernels import heat
+from trocar.kernels import cure, heat
 
 Float = NDArray[np.float64]
 
@@ -390,6 +390,46 @@ def test_blood_stops_where_tissue_has_died(limits: dict[str, Any]) -> None:
     dead.advance(300.0)
     assert body.temperature_c == pytest.approx(dead.temperature_c, abs=0.02)
     assert dead.temperature_c.max() > 38.0
+
+
+# --- setting cement -------------------------------------------------------------------------------
+
+B1 = cure.Kinetics(
+    k0_per_s=1.2088e4, activation_j_mol=33_240.0, m=0.98, n=1.14, heat_j_kg=1e5, glass_k=378.0,
+    start=1e-6,
+)  # fmt: skip
+
+
+def set_alone(start_c: float, step_s: float) -> tuple[float, float]:
+    """Share and temperature at the end, of cement that keeps its heat (c 1460, rho 1180)."""
+    shape = (2, 2, 2)
+    tissue = bone(shape, 1.0, 0.0, heat_capacity_j_m3k=1180.0 * 1460.0, conductivity_w_mk=0.2)
+    body = heat.Bioheat(tissue, start_c=start_c, dtype=np.float64)
+    curing = heat.Curing(B1, np.full(8, start_c), B1.start)
+    for _ in range(round(2400.0 / step_s)):
+        gained = curing.advance(body.temperature_c.ravel(), step_s)
+        source = 1180.0 * B1.heat_j_kg * gained.reshape(shape) / step_s
+        body.advance(step_s, source_w_m3=source)
+    return float(curing.share.max()), float(body.temperature_c.max())
+
+
+@pytest.mark.parametrize(("start_c", "end", "hottest"), [(37.0, 1.0, 105.49), (23.0, 0.957, 88.54)])
+def test_cement_that_keeps_its_heat_gets_as_hot_as_printed(
+    start_c: float, end: float, hottest: float
+) -> None:
+    share, celsius = set_alone(start_c, 1.0)
+    assert share == pytest.approx(end, abs=0.003)
+    assert celsius == pytest.approx(hottest, abs=0.3)
+
+
+def test_places_at_one_temperature_set_as_one_mass_does() -> None:
+    warmth = np.array([23.0, 30.0, 37.0, 60.0])
+    curing = heat.Curing(B1, warmth, B1.start)
+    for _ in range(600):
+        curing.advance(warmth, 1.0)
+    for celsius, share in zip(warmth, curing.share, strict=True):
+        alone = cure.cure(B1, start_k=celsius + 273.15, seconds=600.0)
+        assert share == pytest.approx(alone.end, abs=1e-4)
 
 
 # --- the scheme -----------------------------------------------------------------------------------
