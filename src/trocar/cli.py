@@ -17,10 +17,12 @@ from trocar.errors import InputError, TrocarError
 if TYPE_CHECKING:
     from trocar.model.study import Study
     from trocar.pathway import FollowedLesion, Planned
+    from trocar.pathway.cement import AssessedCase, CementCase
+    from trocar.phantom import Phantom
 
 app = typer.Typer(
     name="trocar",
-    help=f"Treat a painful bone metastasis with a needle: select, plan, follow, audit. {NOTICE}",
+    help=f"Treat a painful bone metastasis with a needle: select, plan, assess, audit. {NOTICE}",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -33,6 +35,23 @@ Language = Annotated[str, typer.Option("--language", help="Sheet language: en or
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Viewer = Annotated[
     bool, typer.Option("--viewer/--no-viewer", help="Put the interactive viewer into the sheet.")
+]
+
+
+Site_ = Annotated[
+    str, typer.Option("--site", "-s", help="L1, T10, sacrum, 'acetabulum right', 'femur left'.")
+]
+Labels_ = Annotated[
+    Path | None,
+    typer.Option("--labels", "-l", help="Label map, DICOM SEG or RTSTRUCT with named regions."),
+]
+Lesion_ = Annotated[
+    str | None,
+    typer.Option(
+        "--lesion",
+        help="A mask file, or a click inside the lesion: x,y,z in LPS mm (ras:x,y,z for RAS, "
+        "ijk:column,row,slice for voxels), or ball:x,y,z,radius. Left out: proposed.",
+    ),
 ]
 
 
@@ -57,7 +76,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Treat a painful bone metastasis with a needle: select, plan, follow, audit."""
+    """Treat a painful bone metastasis with a needle: select, plan, assess, audit."""
 
 
 @app.command()
@@ -69,15 +88,20 @@ def demo(
     language: Language = "en",
     seed: Seed = 0,
     viewer: Viewer = True,
+    cement: Annotated[
+        bool, typer.Option("--cement/--no-cement", help="Go on to cement and the CT afterwards.")
+    ] = True,
+    runs: Annotated[int, typer.Option(help="Simulated injections in the leak forecast.")] = 48,
     as_json: Json = False,
 ) -> None:
-    """Make a synthetic patient, plan it and write its sheet: no data needed."""
+    """Make a synthetic patient and carry it through plan, cement and the CT afterwards."""
     from trocar import pathway
     from trocar.phantom import make
     from trocar.phantom.files import as_scan
 
     _check_language(language)
-    with _progress(as_json) as tell:
+    with _progress(as_json) as whole:
+        tell = _part(whole, 0.0, 0.3 if cement else 1.0)
         tell("synthetic patient", 0.0)
         patient = make(bone, seed=seed)
         planned = pathway.plan_lesion(
@@ -91,27 +115,59 @@ def demo(
             progress=tell,
         )
         files = pathway.write_case(out, planned, language=language, viewer=viewer, progress=tell)
-    _say_planned(planned, files, as_json)
+        case = assessed = None
+        if cement and planned.plan.options:
+            case, assessed, more = _demo_cement(
+                planned, patient, out, runs, seed, language, viewer, _part(whole, 0.3, 1.0)
+            )
+            files |= more
+    _say_planned(planned, files, as_json, (case, assessed))
+
+
+def _demo_cement(
+    planned: Planned, patient: Phantom, out: Path, runs: int, seed: int, language: str,
+    viewer: bool, tell: Callable[[str, float], None],
+) -> tuple[CementCase, AssessedCase, dict[str, Path]]:  # fmt: skip
+    """The synthetic patient's cement, and a CT afterwards on which not all went as foreseen."""
+    import numpy as np
+
+    from trocar.pathway import cement as steps
+    from trocar.phantom.cement import after
+    from trocar.phantom.files import as_scan
+    from trocar.simulation.injection import inject
+    from trocar.simulation.porous import Constants, read_bed
+
+    case = steps.cement_lesion(
+        planned, runs=runs, seed=seed, command="trocar demo", progress=_part(tell, 0.0, 0.7)
+    )
+    files = steps.write_cement(out, case, language=language, viewer=viewer)
+    tell("CT afterwards", 0.75)
+    drawn = np.random.default_rng([seed, 5]).uniform(0.1, 0.9, len(Constants.names()))
+    bed = read_bed(planned.scan.volume, planned.anatomy, planned.lesion)
+    came = inject(bed, case.plan, constants=Constants.drawn(drawn, 1.0))
+    made = after(patient.name, came.fill, seed=seed)
+    post = as_scan(patient, later=made.ct)
+    assessed = steps.assess_lesion(
+        post,
+        planned.plan.site,
+        pre=planned.scan,
+        anatomy=planned.anatomy,
+        lesion=planned.lesion,
+        predicted=case.injection.fill,
+        command="trocar demo",
+        progress=_part(tell, 0.8, 0.95),
+    )
+    files |= steps.write_result(out, assessed, language=language, viewer=viewer)
+    tell("sheet", 1.0)
+    return case, assessed, files
 
 
 @app.command()
 def plan(
     ct: Annotated[Path, typer.Argument(help="DICOM folder, zip or file; NIfTI, NRRD or MHA.")],
-    site: Annotated[
-        str, typer.Option("--site", "-s", help="L1, T10, sacrum, 'acetabulum right', 'femur left'.")
-    ],
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", "-l", help="Label map, DICOM SEG or RTSTRUCT with named regions."),
-    ] = None,
-    lesion: Annotated[
-        str | None,
-        typer.Option(
-            "--lesion",
-            help="A mask file, or a click inside the lesion: x,y,z in LPS mm (ras:x,y,z for RAS, "
-            "ijk:column,row,slice for voxels), or ball:x,y,z,radius. Left out: proposed.",
-        ),
-    ] = None,
+    site: Site_,
+    labels: Labels_ = None,
+    lesion: Lesion_ = None,
     series: Annotated[
         str | None, typer.Option(help="Series number or UID when the folder holds several.")
     ] = None,
@@ -152,6 +208,134 @@ def plan(
             progress=tell,
         )
     _say_planned(planned, files, as_json)
+
+
+@app.command()
+def cement(
+    ct: Annotated[Path, typer.Argument(help="DICOM folder, zip or file; NIfTI, NRRD or MHA.")],
+    site: Site_,
+    labels: Labels_ = None,
+    lesion: Lesion_ = None,
+    series: Annotated[
+        str | None, typer.Option(help="Series number or UID when the folder holds several.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the sheets.")] = Path(
+        "trocar-out"
+    ),
+    case_id: Annotated[
+        str | None, typer.Option("--case", help="Pseudonym printed on the sheet.")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--cement", help="Viscosity of the cement: low, medium or high.")
+    ] = "medium",
+    room_c: Annotated[float, typer.Option(help="Room temperature, degC.")] = 22.0,
+    rate: Annotated[
+        float | None, typer.Option("--rate", help="Rate of injection, ml/s; left out: 0.05.")
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option("--target", help="Wished volume, ml; left out: from body and lesion."),
+    ] = None,
+    given: Annotated[
+        float, typer.Option("--given", help="Cement given before in this session, ml.")
+    ] = 0.0,
+    needles: Annotated[int, typer.Option(help="How many needles cement goes through.")] = 1,
+    runs: Annotated[int, typer.Option(help="Simulated injections in the leak forecast.")] = 256,
+    language: Language = "en",
+    seed: Seed = 0,
+    viewer: Viewer = True,
+    as_json: Json = False,
+) -> None:
+    """Plan needles and cement: how much, when, when to stop, and how likely a leak is."""
+    from trocar.pathway.cement import cement_case
+
+    _check_language(language)
+    mask, point = _lesion_argument(lesion)
+    with _progress(as_json) as tell:
+        case, files = cement_case(
+            ct,
+            site=site,
+            out=out,
+            labels=labels,
+            lesion=mask,
+            click=None if point is None or point[0] == "ball" else point,
+            ball_mm=point[1] if point is not None and point[0] == "ball" else None,
+            series=series,
+            case_id=case_id,
+            needles_per_lesion=max(2, needles),
+            language=language,
+            viewer=viewer,
+            seed=seed,
+            options={
+                "cement": kind,
+                "room_c": room_c,
+                "rate_ml_s": rate,
+                "target_ml": target,
+                "given_ml_this_session": given,
+                "needles": needles,
+                "runs": runs,
+            },
+            progress=tell,
+        )
+    _say_planned(case.planned, files, as_json, (case, None))
+
+
+@app.command()
+def assess(
+    post: Annotated[Path, typer.Option("--post", help="CT after the procedure.")],
+    site: Site_,
+    pre: Annotated[
+        Path | None, typer.Option("--pre", help="CT before, if there is one: finds far more.")
+    ] = None,
+    labels: Labels_ = None,
+    lesion: Lesion_ = None,
+    predicted: Annotated[
+        Path | None, typer.Option("--predicted", help="Folder of 'trocar cement', to compare with.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Series number or UID of --post when there are several.")
+    ] = None,
+    pre_series: Annotated[
+        str | None, typer.Option(help="Series number or UID of --pre when there are several.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the sheet.")] = Path(
+        "trocar-result"
+    ),
+    language: Language = "en",
+    viewer: Viewer = True,
+    as_json: Json = False,
+) -> None:
+    """Find cement on the CT afterwards: how much, how full the lesion is, what leaked where.
+
+    Labels and lesion belong to --pre where there is one, else to --post.
+    """
+    from trocar.pathway.cement import assess_case
+
+    _check_language(language)
+    mask, point = _lesion_argument(lesion)
+    with _progress(as_json) as tell:
+        case, files = assess_case(
+            post,
+            site=site,
+            out=out,
+            pre=pre,
+            labels=labels,
+            lesion=mask,
+            click=None if point is None or point[0] == "ball" else point,
+            ball_mm=point[1] if point is not None and point[0] == "ball" else None,
+            predicted=predicted,
+            series=series,
+            pre_series=pre_series,
+            language=language,
+            viewer=viewer,
+            progress=tell,
+        )
+    if as_json:
+        print(json.dumps(_assessed_summary(case, files), indent=1))
+        return
+    _say_assessed(case)
+    print(f"sheet   {files['result sheet']}")
+    print(NOTICE)
 
 
 @app.command()
@@ -497,11 +681,29 @@ def _bar(quiet: bool) -> Iterator[Callable[[str, float], None]]:
         yield lambda step, fraction: bars.update(task, description=step, completed=fraction)
 
 
-def _say_planned(planned: Planned, files: dict[str, Path], as_json: bool) -> None:
+def _part(
+    tell: Callable[[str, float], None], start: float, end: float
+) -> Callable[[str, float], None]:
+    """A listener for a part of the work, whose own 0 to 1 becomes its span of the whole."""
+    return lambda step, fraction: tell(step, start + (end - start) * min(max(fraction, 0.0), 1.0))
+
+
+def _say_planned(
+    planned: Planned,
+    files: dict[str, Path],
+    as_json: bool,
+    cement: tuple[CementCase | None, AssessedCase | None] = (None, None),
+) -> None:
     """Tell what was found: the gravest first, then the best needle, then where the sheet is."""
     plan = planned.plan
+    case, assessed = cement
     if as_json:
-        print(json.dumps(_summary(planned, files), indent=1))
+        told = _summary(planned, files)
+        if case is not None:
+            told["cement"] = _cement_summary(case)
+        if assessed is not None:
+            told["assessment"] = _assessed_summary(assessed, {})["fill"]
+        print(json.dumps(told, indent=1))
         return
     for finding in plan.findings:
         if finding.gravity != "note":
@@ -530,7 +732,85 @@ def _say_planned(planned: Planned, files: dict[str, Path], as_json: bool) -> Non
             names = ", ".join(m.replace("_", " ") for m in planned.anatomy.missing)
             print(f"        not identified, so not kept away from: {names}")
     print(f"sheet   {files['sheet']}")
+    if case is not None:
+        _say_cement(case)
+        print(f"sheet   {files['cement sheet']}")
+    if assessed is not None:
+        _say_assessed(assessed)
+        print(f"sheet   {files['result sheet']}")
     print(NOTICE)
+
+
+def _say_cement(case: CementCase) -> None:
+    """Rules that do not pass, the worst first; how much and when; what was simulated."""
+    plan, injection = case.plan, case.injection
+    order = ("stop", "unknown", "caution")
+    for verdict in order:
+        for rule in plan.rules:
+            if rule.verdict == verdict:
+                print(f"{verdict.upper():8}{rule.finding}")
+    heat = injection.heat
+    for finding in (*injection.findings, *(heat.findings if heat else ())):
+        if finding.gravity != "note":
+            print(f"{finding.gravity.value.upper():8}{finding}")
+    stop = "no volume is called safe" if plan.stop_ml is None else f"not past {plan.stop_ml:.1f} ml"
+    print(
+        f"cement  {plan.target_ml:.1f} ml of {plan.cement.name} "
+        f"({plan.low_ml:.1f} to {plan.high_ml:.1f}), {stop}"
+    )
+    print(
+        f"        {plan.start_s / 60:.1f} to {plan.latest_s / 60:.1f} minutes after mixing, "
+        f"{plan.rate_ml_s:g} ml/s, at most {max(injection.syringe_pa, default=0.0) / 1e6:.1f} MPa"
+    )
+    filled = injection.fill
+    lesion = "" if filled.lesion_fill is None else f", lesion {100 * filled.lesion_fill:.0f} % full"
+    outside = f"{filled.leaked_ml:.2f} ml outside"
+    print(f"        simulated: {filled.volume_ml:.1f} ml in, {outside}{lesion}")
+
+
+def _say_assessed(case: AssessedCase) -> None:
+    """What is on the CT afterwards, the worst first, and beside what was foreseen."""
+    from trocar.io.results import summary_lines
+
+    for line in summary_lines(case.fill):
+        print(line)
+    c = case.comparison
+    if c is not None:
+        overlap = "" if c.dice is None else f", overlap {c.dice:.2f}"
+        hit, missed = (", ".join(names) or "none" for names in (c.hit, c.missed))
+        print(f"foreseen {c.predicted_ml:.1f} ml{overlap}; leaks hit: {hit}; missed: {missed}")
+
+
+def _cement_summary(case: CementCase) -> dict[str, Any]:
+    from trocar.io.exports import plain
+
+    plan = case.plan
+    return {
+        "target_ml": plan.target_ml,
+        "low_ml": plan.low_ml,
+        "high_ml": plan.high_ml,
+        "stop_ml": plan.stop_ml,
+        "verdict": plan.verdict,
+        "rules": [
+            {"rule": r.rule, "verdict": r.verdict, "text": str(r.finding), "source": r.source}
+            for r in plan.rules
+        ],
+        "injected_ml": case.injection.fill.volume_ml,
+        "stopped_by": case.injection.stopped_by,
+        "leaks": plain(case.injection.fill.leaks),
+    }
+
+
+def _assessed_summary(case: AssessedCase, files: dict[str, Path]) -> dict[str, Any]:
+    from trocar.io.exports import plain
+
+    return {
+        "notice": NOTICE,
+        "version": __version__,
+        "fill": plain(case.fill),
+        "comparison": plain(case.comparison),
+        "files": {name: str(path) for name, path in files.items()},
+    }
 
 
 def _summary(planned: Planned, files: dict[str, Path]) -> dict[str, Any]:

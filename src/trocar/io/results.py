@@ -17,7 +17,7 @@ from trocar.io.segmentation import write_seg
 from trocar.model.case import Site
 from trocar.model.plan import CementPlan
 from trocar.model.result import CementLeak, Fill, Injection, LeakForecast, Run, Scan
-from trocar.model.space import Grid, Labels, Mask, Volume
+from trocar.model.space import Grid, Labels, Mask, Segment, Volume
 
 CEMENT_FORMAT = "trocar cement 1"  # raised when a reader of cement.json would have to change
 RESULT_FORMAT = "trocar result 1"
@@ -38,7 +38,7 @@ def write_cement_plan(
     ``cement`` cement.json (plan, rules, events, curve over time, chance of a leak by compartment
     and volume, heat); ``predicted`` predicted.nii.gz, the share of each voxel that is cement;
     ``order`` order.nii.gz, how many ml were in when a voxel filled (-1: never); ``reached`` the
-    share of forecast runs that reach a voxel; ``leaks`` leaks.nii.gz with its names beside it.
+    share of forecast runs that reach a voxel; ``leaks`` predicted_leaks.nii.gz with its names.
     """
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,9 @@ def write_cement_plan(
     order = np.nan_to_num(injection.order_ml.values.astype(np.float32), nan=-1.0)
     grid = injection.order_ml.grid
     files["order"] = write_volume(place / "order.nii.gz", Volume(grid=grid, values=order))
-    files["leaks"] = write_labels(place / "leaks.nii.gz", _leak_labels(fill, fill.fraction.grid))
+    files["leaks"] = write_labels(
+        place / "predicted_leaks.nii.gz", _leak_labels(fill, fill.fraction.grid)
+    )
     if forecast is not None:
         files["reached"] = write_volume(place / "reached.nii.gz", forecast.reached)
     content = {
@@ -94,7 +96,7 @@ def read_predicted(folder: str | Path) -> Fill:
         site = Site(**told["site"])
         frame = told["fraction"]["grid"]["frame"]
         fraction = _framed(read_volume(place / "predicted.nii.gz")[0], frame)
-        numbers = _framed(read_volume(place / "leaks.nii.gz")[0], frame)
+        numbers = _framed(read_volume(place / "predicted_leaks.nii.gz")[0], frame)
         leaks = tuple(
             CementLeak(**{**row, "mask": Mask(grid=numbers.grid, values=numbers.values == k)})
             for k, row in enumerate(told["leaks"], start=2)
@@ -256,3 +258,22 @@ def summary_lines(fill: Fill) -> list[str]:
     if fill.unknown:
         out.append("unknown " + ", ".join(str(plain(u)).replace("_", " ") for u in fill.unknown))
     return out
+
+
+def read_needles_used(folder: str | Path) -> tuple[tuple[Segment, float], ...]:
+    """The needles of a cement plan in this folder: skin to tip in LPS mm, outer diameter in mm.
+
+    Raises InputError for a folder without a whole cement plan.
+    """
+    place = Path(folder) / "cement.json"
+    try:
+        rows = json.loads(place.read_text(encoding="utf-8"))["plan"]["needles"]
+        return tuple(
+            (
+                Segment(start_mm=r["path"]["start_mm"], end_mm=r["path"]["end_mm"]),
+                float(r["needle"]["outer_mm"]),
+            )
+            for r in rows
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{place} cannot be read as a cement plan ({error})") from error

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from trocar.facts import tissue
 from trocar.kernels import field
+from trocar.model.result import Fill
 from trocar.model.space import Float, Grid, Labels, Mask, Volume
 from trocar.phantom import Phantom, make
 from trocar.phantom.scene import FWHM_PER_SIGMA, ORIGIN_MM, ct_noise
@@ -138,6 +139,37 @@ def inject(
         fraction=Volume(grid=grid, values=total, unit="1"),
         parts_ml={n: float(p.sum(dtype=np.float64)) * _FINE_MM**3 / 1000 for n, p in parts.items()},
         shares=shares,
+    )
+
+
+def after(
+    name: str,
+    fill: Fill,
+    *,
+    seed: int = 0,
+    spacing_mm: Sequence[float] = (1.0, 0.8, 0.8),
+    shift_mm: Sequence[float] = (2.0, -1.0, 3.0),
+    degrees: Sequence[float] = (2.0, -1.0, 1.5),
+) -> Cemented:
+    """The synthetic patient scanned after a simulated fill: moved, blurred, with other noise.
+
+    Cement in spongy bone leaves the trabeculae where they are; drawn is the share of each voxel.
+    """
+    patient = fine(name, seed=seed)
+    own = patient.ct.grid
+    share = fill.fraction.on(own, outside=0.0).values.astype(np.float32)
+    parts, rest = {}, share.copy()
+    for leak in fill.leaks:
+        held = leak.mask.on(own).values
+        parts[leak.compartment] = np.where(held, share, np.float32(0.0))
+        rest[held] = 0.0
+    middle = patient.labels.mask(patient.site.bone_label).centroid_mm
+    return inject(
+        patient,
+        {"in bone": rest, **parts},
+        scan_grid(patient, spacing_mm, room_mm=_ROOM_MM - 8.0),
+        pose=turned(middle, degrees, shift_mm),
+        seed=seed + 1,
     )
 
 

@@ -15,15 +15,17 @@ from trocar.io.exports import plain
 from trocar.io.formats import write_labels, write_mask, write_text, write_volume
 from trocar.model.case import Finding, Gravity
 from trocar.model.result import Scan
+from trocar.model.space import Volume
 from trocar.phantom import Phantom
 
 
-def as_scan(phantom: Phantom) -> Scan:
-    """The patient's CT as if it had come through the door, saying that it is synthetic."""
-    values = np.ascontiguousarray(phantom.ct.values)
+def as_scan(phantom: Phantom, *, later: Volume | None = None) -> Scan:
+    """The patient's CT, or a ``later`` one, as if it had come through the door; it says so."""
+    volume = phantom.ct if later is None else later
+    values = np.ascontiguousarray(volume.values)
     return Scan(
-        volume=phantom.ct,
-        name=f"synthetic {phantom.name}",
+        volume=volume,
+        name=f"synthetic {phantom.name}" + ("" if later is None else ", later"),
         sha256=hashlib.sha256(values.tobytes()).hexdigest(),
         kernel="synthetic",
         findings=(

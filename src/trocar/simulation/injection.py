@@ -128,7 +128,7 @@ def forecast_leaks(
         alarms=places.ALARMS,
         drawn=_table(drawn),
         unknown=_unknown(bed),
-        findings=_forecast_findings(bed, onset, count, most),
+        findings=_forecast_findings(bed),
     )
 
 
@@ -601,26 +601,14 @@ def _leak_finding(leak: CementLeak) -> Finding:
     )
 
 
-def _forecast_findings(bed: Bed, onset: Float, runs: int, most: float) -> tuple[Finding, ...]:
-    alarm = [k for k, n in enumerate(bed.compartments) if n in places.ALARMS]
-    told = []
-    chance = float(np.mean((onset[:, alarm] <= most).any(axis=1))) if alarm else 0.0
-    if chance > float(value("accepted_alarm")):
-        told.append(
-            Finding(
-                gravity=Gravity.STOP,
-                message="Of {runs} simulated injections of up to {volume_ml:.1f} ml, "
-                "{percent:.0f} % put cement into the canal, a foramen or a joint.",
-                values={"runs": runs, "volume_ml": most, "percent": 100 * chance},
-            )
-        )
-    if "spinal_canal" in _unknown(bed):
-        told.append(
-            Finding(
-                gravity=Gravity.STOP,
-                message="The spinal canal of {site} was not found: no leak into it can be "
-                "forecast, and no volume is called safe.",
-                values={"site": str(bed.anatomy.site)},
-            )
-        )
-    return tuple(told)
+def _forecast_findings(bed: Bed) -> tuple[Finding, ...]:
+    if "spinal_canal" not in _unknown(bed):
+        return ()
+    return (
+        Finding(
+            gravity=Gravity.STOP,
+            message="The spinal canal of {site} was not found: no leak into it can be "
+            "forecast, and no volume is called safe.",
+            values={"site": str(bed.anatomy.site)},
+        ),
+    )

@@ -10,6 +10,14 @@ one another; only this page knows their order::
     views    = simulation.fluoroscopy.needle_views(...)        # what the C-arm will show
     sheet    = report.sheet.write_plan_sheet(...)              # what is taken to the table
 
+Cement goes on from there (``pathway.cement``)::
+
+    plan      = planning.cement.plan_cement(...)               # how much, when, when to stop
+    forecast  = simulation.injection.forecast_leaks(...)       # how likely a leak is at each volume
+    injection = simulation.injection.inject(...)               # where it goes, watched
+    heat      = simulation.exotherm.cement_heat(...)           # how warm nerves get while it sets
+    fill      = assessment.find_cement(post, ...)              # what is there on the CT afterwards
+
 And over the records of a unit, lesion by lesion::
 
     study    = io.records.read_study(path)                     # tables a spreadsheet can edit
@@ -25,8 +33,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -60,7 +69,7 @@ _STEPS = {
     "views": 0.85,
     "sheet": 1.0,
 }
-_KERNELS = ("field", "rays", "projection", "flow")
+_KERNELS = ("field", "rays", "projection", "flow", "cure", "heat")
 _PACKAGES = ("numpy", "scipy", "numba", "SimpleITK", "pydicom", "highdicom", "scikit-image")
 
 
@@ -240,11 +249,9 @@ def write_case(
     from trocar.io.exports import write_plan
     from trocar.report.sheet import write_plan_sheet
 
-    folder = _folder(out)
     tell = _Teller(progress)
     tell("sheet", _STEPS["views"])
-    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with staged(out) as (stage, keep):
         files = dict(write_plan(stage, planned.scan, planned.anatomy, planned.plan))
         files["sheet"] = write_plan_sheet(
             stage / "plan.html",
@@ -256,15 +263,33 @@ def write_case(
             viewer=viewer,
             skin=planned.skin,
         )
-        folder.mkdir(exist_ok=True)
-        moved = {}
-        for name, path in files.items():
-            moved[name] = folder / Path(path).name
-            os.replace(path, moved[name])
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        moved = keep(files)
     tell("sheet", 1.0)
     return moved
+
+
+@contextmanager
+def staged(
+    out: Path | str,
+) -> Iterator[tuple[Path, Callable[[Mapping[str, Path]], dict[str, Path]]]]:
+    """A hidden folder beside ``out`` to write into, and what moves whole files from it to ``out``.
+
+    What has not been moved when the block ends, for whatever reason, is gone. Files beside those
+    given (a label map's names) move along.
+    """
+    folder = _folder(out)
+    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+
+    def keep(files: Mapping[str, Path]) -> dict[str, Path]:
+        folder.mkdir(exist_ok=True)
+        for path in stage.iterdir():
+            os.replace(path, folder / path.name)
+        return {name: folder / Path(path).name for name, path in files.items()}
+
+    try:
+        yield stage, keep
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _folder(out: Path | str) -> Path:

@@ -1,0 +1,445 @@
+"""Cement in order: plan it, forecast its leaks, inject it in the computer, find it on the CT."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trocar import __version__
+from trocar.errors import InputError
+from trocar.facts import source as facts_source
+from trocar.model.case import Lesion, Site
+from trocar.model.plan import CementPlan, Trajectory
+from trocar.model.result import Anatomy, Fill, Injection, LeakForecast, Run, Scan
+from trocar.model.space import Labels, Mask
+from trocar.pathway import (
+    _PACKAGES,
+    Planned,
+    Progress,
+    _ball,
+    _click_mm,
+    _folder,
+    _input_hashes,
+    _peak_mb,
+    plan_case,
+    staged,
+)
+
+if TYPE_CHECKING:
+    from trocar.assessment import FillComparison
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CementCase:
+    """A lesion with its needles, its cement plan and what was simulated of it."""
+
+    planned: Planned
+    needles: tuple[Trajectory, ...]
+    plan: CementPlan
+    forecast: LeakForecast
+    injection: Injection  # of the plan as it stands, its volume kept below the forecast leak
+    run: Run
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AssessedCase:
+    """What was found on a CT after cement, beside what was predicted if that is known."""
+
+    post: Scan
+    anatomy: Anatomy
+    lesion: Lesion | None
+    fill: Fill
+    predicted: Fill | None
+    comparison: FillComparison | None
+    run: Run
+
+
+def cement_lesion(
+    planned: Planned,
+    *,
+    cement: str = "medium",
+    room_c: float = 22.0,
+    rate_ml_s: float | None = None,
+    target_ml: float | None = None,
+    given_ml_this_session: float = 0.0,
+    needles: int = 1,
+    runs: int | None = None,
+    seed: int = 0,
+    command: str = "cement_lesion",
+    progress: Progress | None = None,
+) -> CementCase:
+    """How much cement may go into this planned lesion, and what becomes of it?
+
+    ``cement`` is a class of viscosity (``low``, ``medium``, ``high``), ``needles`` how many of the
+    plan are used: the best one, or the best set of so many. A target above the forecast leak is
+    lowered and the injection made again with it. Raises InputError when the plan has no needle.
+    """
+    from trocar.facts.cement import cement as class_of
+    from trocar.planning.cement import plan_cement, with_forecast
+    from trocar.simulation.exotherm import cement_heat
+    from trocar.simulation.injection import forecast_leaks, inject
+    from trocar.simulation.porous import read_bed
+
+    started, clock = datetime.now(UTC), time.perf_counter()
+    tell = _Spans(progress)
+    mix = class_of(cement)  # before the work, not after
+    used = _used(planned, needles)
+    ct, anatomy, lesion = planned.scan.volume, planned.anatomy, planned.lesion
+    first = plan_cement(
+        anatomy,
+        lesion,
+        used,
+        cement=mix,
+        room_c=room_c,
+        rate_ml_s=rate_ml_s,
+        target_ml=target_ml,
+        given_ml_this_session=given_ml_this_session,
+    )
+    tell("bone", 0.0)
+    bed = read_bed(ct, anatomy, lesion)
+    forecast = forecast_leaks(
+        bed, first, runs=runs, seed=seed, progress=tell.during("leak forecast", 0.05, 0.75)
+    )
+    injection = inject(bed, first, progress=tell.during("injection", 0.75, 0.80))
+    plan = with_forecast(first, forecast, injection)
+    if plan.target_ml < first.target_ml:
+        injection = inject(bed, plan, progress=tell.during("injection", 0.80, 0.85))
+    if injection.fill.volume_ml > 0:
+        heat = cement_heat(
+            ct,
+            anatomy,
+            injection.fill,
+            lesion=lesion.mask,
+            injection_age_s=float(injection.age_s[-1]),
+            progress=tell.during("heat", 0.85, 0.95),
+        )
+        injection = replace(injection, heat=heat)
+    return CementCase(
+        planned=planned,
+        needles=used,
+        plan=plan,
+        forecast=forecast,
+        injection=injection,
+        run=_run(
+            command,
+            started,
+            clock,
+            seed,
+            inputs={planned.scan.name: planned.scan.sha256}
+            | (dict(planned.plan.run.inputs) if planned.plan.run else {}),
+            parameters={
+                "site": str(planned.plan.site),
+                "cement": mix.name,
+                "room_c": room_c,
+                "rate_ml_s": plan.rate_ml_s,
+                "target_ml": "from the plan" if target_ml is None else target_ml,
+                "given_ml_this_session": given_ml_this_session,
+                "needles": [t.route for t in used],
+                "runs": forecast.runs,
+            },
+        ),
+    )
+
+
+def cement_case(
+    ct: Path | str,
+    *,
+    out: Path | str,
+    language: str = "en",
+    viewer: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+    options: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> tuple[CementCase, dict[str, Path]]:
+    """From files to a plan sheet and a cement sheet in ``out``.
+
+    ``how`` are the arguments of ``pathway.plan_case``, ``options`` those of ``cement_lesion``.
+    """
+    tell = _Spans(progress)
+    planned, files = plan_case(
+        ct, out=out, language=language, viewer=viewer, seed=seed,
+        progress=tell.during("", 0.0, 0.4), **how,
+    )  # fmt: skip
+    case = cement_lesion(
+        planned, seed=seed, command="trocar cement", progress=tell.during("", 0.4, 0.98),
+        **(options or {}),
+    )  # fmt: skip
+    told = write_cement(out, case, language=language, viewer=viewer)
+    tell("sheet", 1.0)
+    return case, files | told
+
+
+def write_cement(
+    out: Path | str, case: CementCase, *, language: str = "en", viewer: bool = True
+) -> dict[str, Path]:
+    """Write the cement sheet and its companions into a folder: all of them, or none."""
+    from trocar.io.results import write_cement_plan
+    from trocar.report.cement import write_cement_sheet
+
+    planned = case.planned
+    with staged(out) as (stage, keep):
+        files = write_cement_plan(
+            stage, plan=case.plan, injection=case.injection, forecast=case.forecast, run=case.run
+        )
+        files["cement sheet"] = write_cement_sheet(
+            stage / "cement.html",
+            scan=planned.scan,
+            anatomy=planned.anatomy,
+            lesion=planned.lesion,
+            plan=case.plan,
+            injection=case.injection,
+            forecast=case.forecast,
+            language=language,
+            viewer=viewer,
+            run=case.run,
+        )
+        return keep(files)
+
+
+def assess_lesion(
+    post: Scan,
+    site: Site,
+    *,
+    pre: Scan | None = None,
+    labels: Labels | None = None,
+    lesion_mask: Mask | None = None,
+    click_mm: Any = None,
+    anatomy: Anatomy | None = None,
+    lesion: Lesion | None = None,
+    predicted: Fill | None = None,
+    tracks: Sequence[Any] = (),
+    command: str = "assess_lesion",
+    inputs: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> AssessedCase:
+    """How much cement is in the bone on this CT, how full is the lesion, what leaked where?
+
+    With ``pre`` labels and lesion are those of the CT before (or its ``anatomy`` and ``lesion`` as
+    read already); without, of ``post`` itself. ``predicted`` is compared with what is found.
+    """
+    from trocar.assessment import compare_fills, find_cement
+    from trocar.imaging.bone import read_anatomy
+    from trocar.imaging.lesion import find_lesion
+
+    started, clock = datetime.now(UTC), time.perf_counter()
+    tell = _Spans(progress)
+    image = post if pre is None else pre
+    engine = (
+        "read before"
+        if anatomy is not None
+        else "given"
+        if labels is not None
+        else "classical engine"
+    )
+    if anatomy is None:
+        anatomy = read_anatomy(
+            image.volume,
+            site,
+            labels=labels,
+            click_mm=click_mm,
+            lesion=lesion_mask,
+            kvp=image.kvp,
+            progress=tell.during("anatomy", 0.0, 0.4),
+        )
+    if lesion is None and (lesion_mask is not None or (click_mm is not None and pre is not None)):
+        part = image.volume.crop(image.volume.grid.around(anatomy.grid.corners_mm))
+        lesion = find_lesion(part, anatomy, click_mm=click_mm, mask=lesion_mask)
+    tell("cement", 0.45)
+    fill = find_cement(
+        post.volume,
+        anatomy,
+        lesion=None if lesion is None else lesion.mask,
+        pre=None if pre is None else pre.volume,
+        lesion_id=predicted.lesion_id if predicted else (lesion.lesion_id if lesion else ""),
+        needle_tracks=tuple(tracks),
+    )
+    tell("cement", 0.9)
+    comparison = None if predicted is None else compare_fills(predicted, fill)
+    given = {s.name: s.sha256 for s in (post, pre) if s is not None}
+    return AssessedCase(
+        post=post,
+        anatomy=anatomy,
+        lesion=lesion,
+        fill=fill,
+        predicted=predicted,
+        comparison=comparison,
+        run=_run(
+            command,
+            started,
+            clock,
+            0,
+            inputs=given | dict(inputs or {}),
+            parameters={
+                "site": str(site),
+                "before": "none" if pre is None else pre.name,
+                "labels": engine,
+                "lesion": "none" if lesion is None else lesion.found_by,
+            },
+        ),
+    )
+
+
+def assess_case(
+    post: Path | str,
+    *,
+    site: str,
+    out: Path | str,
+    pre: Path | str | None = None,
+    labels: Path | str | None = None,
+    lesion: Path | str | None = None,
+    click: tuple[str, tuple[float, ...]] | None = None,
+    ball_mm: tuple[float, float, float, float] | None = None,
+    predicted: Path | str | None = None,
+    series: str | None = None,
+    pre_series: str | None = None,
+    language: str = "en",
+    viewer: bool = True,
+    progress: Progress | None = None,
+) -> tuple[AssessedCase, dict[str, Path]]:
+    """From files to a result sheet in ``out``; nothing there is half-written if anything fails.
+
+    ``labels``, ``lesion``, ``click`` and ``ball_mm`` belong to ``pre`` where there is one, else to
+    ``post``. ``predicted`` is a folder that ``trocar cement`` wrote.
+    """
+    from trocar.io.results import read_needles_used, read_predicted
+    from trocar.io.volumes import read_labels, read_mask, read_scan
+    from trocar.places import NeedleTrack
+
+    where = Site.parse(site)
+    _folder(out)  # before the minutes of reading, not after
+    tell = _Spans(progress)
+    foreseen = None if predicted is None else read_predicted(predicted)
+    tracks: tuple[NeedleTrack, ...] = ()
+    if predicted is not None:
+        tracks = tuple(
+            NeedleTrack(path=path, diameter_mm=mm) for path, mm in read_needles_used(predicted)
+        )
+    if foreseen is not None and foreseen.site != where:
+        raise InputError(
+            f"the cement plan in {predicted} is for {foreseen.site}, not for {where}; give the "
+            "plan of this lesion"
+        )
+    tell("read", 0.0)
+    after = read_scan(post, series=series, progress=tell.during("read", 0.0, 0.1))
+    before = None
+    if pre is not None:
+        before = read_scan(pre, series=pre_series, progress=tell.during("read", 0.1, 0.2))
+    image = after if before is None else before
+    grid = image.volume.grid
+    label_map = None if labels is None else read_labels(labels, like=grid)
+    mask = None if lesion is None else read_mask(lesion, like=grid)
+    if ball_mm is not None:
+        mask = _ball(image, ball_mm)
+    case = assess_lesion(
+        after,
+        where,
+        pre=before,
+        labels=label_map,
+        lesion_mask=mask,
+        click_mm=None if click is None else _click_mm(image, *click),
+        predicted=foreseen,
+        tracks=tracks,
+        command="trocar assess",
+        inputs=_input_hashes({"labels": labels, "lesion": lesion}),
+        progress=tell.during("", 0.2, 0.9),
+    )
+    files = write_result(out, case, language=language, viewer=viewer)
+    tell("sheet", 1.0)
+    return case, files
+
+
+def write_result(
+    out: Path | str, case: AssessedCase, *, language: str = "en", viewer: bool = True
+) -> dict[str, Path]:
+    """Write the result sheet and its companions into a folder: all of them, or none."""
+    from trocar.assessment import laid_over
+    from trocar.io.results import write_assessment
+    from trocar.report.result import write_result_sheet
+
+    laid = case.post
+    if case.fill.registration is not None:
+        frame = case.anatomy.grid.frame
+        laid = replace(laid, volume=laid_over(laid.volume, case.fill.registration, frame))
+    with staged(out) as (stage, keep):
+        files = write_assessment(
+            stage, post=case.post, fill=case.fill, comparison=case.comparison, run=case.run
+        )
+        files["result sheet"] = write_result_sheet(
+            stage / "result.html",
+            post=laid,
+            anatomy=case.anatomy,
+            fill=case.fill,
+            lesion=None if case.lesion is None else case.lesion.mask,
+            predicted=case.predicted,
+            comparison=case.comparison,
+            language=language,
+            viewer=viewer,
+            run=case.run,
+        )
+        return keep(files)
+
+
+def _used(planned: Planned, count: int) -> tuple[Trajectory, ...]:
+    """The best needle, or the best set of so many."""
+    options = planned.plan.options
+    if not options:
+        raise InputError(
+            f"no needle reaches the lesion in {planned.plan.site} safely, so no cement can be "
+            "planned through one; the plan sheet says why"
+        )
+    if count == 1:
+        return (options[0],)
+    for together in planned.plan.sets:
+        if len(together.members) == count:
+            return tuple(options[i] for i in together.members)
+    raise InputError(
+        f"no {count} needles can be used together in {planned.plan.site}; take one, or fewer"
+    )
+
+
+def _run(
+    command: str,
+    started: datetime,
+    clock: float,
+    seed: int,
+    *,
+    inputs: Mapping[str, str],
+    parameters: Mapping[str, Any],
+) -> Run:
+    return Run(
+        version=__version__,
+        command=command,
+        inputs=inputs,
+        facts=facts_source.versions(),
+        parameters=parameters,
+        seed=seed,
+        started=started.isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - clock,
+        peak_mb=_peak_mb(),
+        packages={name: metadata.version(name) for name in _PACKAGES},
+    )
+
+
+class _Spans:
+    """Passes progress on, if anybody listens; a step's own 0 to 1 becomes its span of the whole."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._furthest = 0.0
+
+    def __call__(self, step: str, fraction: float) -> None:
+        self._furthest = max(self._furthest, fraction)
+        if self._progress is not None:
+            self._progress(step, self._furthest)
+
+    def during(self, step: str, start: float, end: float) -> Progress:
+        """A listener for one step; without a name of its own it keeps that of what it hears."""
+        return lambda name, f: self(
+            step or name, start + (end - start) * min(max(float(f), 0.0), 1.0)
+        )
