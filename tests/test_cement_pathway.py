@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from trocar import cli
 from trocar.errors import InputError
 from trocar.io.formats import write_volume
-from trocar.io.results import read_predicted
+from trocar.io.results import read_needles_used, read_predicted
 from trocar.pathway import staged
 from trocar.pathway.cement import _Spans, assess_case, cement_lesion
 from trocar.phantom import make
-from trocar.phantom.cement import after
+from trocar.phantom.cement import after, turned
 from trocar.phantom.files import write
 
 runner = CliRunner()
@@ -67,10 +67,20 @@ def test_cement_leaves_a_sheet_a_record_and_voxels(cemented: Path) -> None:
 def test_the_ct_afterwards_is_held_against_the_plan(
     patient: dict[str, Path], cemented: Path, later: Path, tmp_path: Path
 ) -> None:
+    # The needle as it was planned, seen on the CT afterwards, for which the patient moved.
+    (path, _), *_ = read_needles_used(cemented)
+    whole = make("vertebra_l3").labels
+    middle = whole.mask("vertebrae_L3").centroid_mm
+    pose = turned(middle, (2.0, -1.0, 1.5), (2.0, -1.0, 3.0))
+    ends = [pose[:3, :3] @ p + pose[:3, 3] for p in (path.start_mm, path.end_mm)]
+    line = {"type": "Line", "coordinateSystem": "LPS",
+            "controlPoints": [{"position": p.tolist()} for p in ends]}  # fmt: skip
+    needles = tmp_path / "achieved.mrk.json"
+    needles.write_text(json.dumps({"markups": [line]}))
     arguments = ["assess", "--post", str(later), "--pre", str(patient["ct"]), "--site", "L3",
                  "--labels", str(patient["labels"]), "--lesion", str(patient["lesion"]),
                  "--predicted", str(cemented), "--out", str(tmp_path / "r"), "--no-viewer",
-                 "--json"]  # fmt: skip
+                 "--needles", str(needles), "--json"]  # fmt: skip
     result = runner.invoke(cli.app, arguments)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
@@ -78,6 +88,9 @@ def test_the_ct_afterwards_is_held_against_the_plan(
     assert told["fill"]["volume_ml"] == pytest.approx(foreseen.volume_ml, rel=0.05)
     assert told["comparison"]["dice"] > 0.8
     assert (tmp_path / "r" / "result.html").exists()
+    written = json.loads((tmp_path / "r" / "result.json").read_text())
+    assert written["needles"][0]["tip_mm"] < 0.5
+    assert written["needles"][0]["angle_deg"] < 0.5
     assert (tmp_path / "r" / "cement.nii.gz").exists()
 
 

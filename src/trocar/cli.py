@@ -53,6 +53,9 @@ Lesion_ = Annotated[
         "ijk:column,row,slice for voxels), or ball:x,y,z,radius. Left out: proposed.",
     ),
 ]
+Lesion_known = Annotated[
+    str | None, typer.Option("--lesion", help="A mask file, a click or a ball, as for 'plan'.")
+]
 
 
 def main() -> None:
@@ -288,9 +291,13 @@ def assess(
         Path | None, typer.Option("--pre", help="CT before, if there is one: finds far more.")
     ] = None,
     labels: Labels_ = None,
-    lesion: Lesion_ = None,
+    lesion: Lesion_known = None,
     predicted: Annotated[
         Path | None, typer.Option("--predicted", help="Folder of 'trocar cement', to compare with.")
+    ] = None,
+    achieved: Annotated[
+        Path | None,
+        typer.Option("--needles", help="Slicer markups: the needles as they lie on --post."),
     ] = None,
     series: Annotated[
         str | None, typer.Option(help="Series number or UID of --post when there are several.")
@@ -307,7 +314,8 @@ def assess(
 ) -> None:
     """Find cement on the CT afterwards: how much, how full the lesion is, what leaked where.
 
-    Labels and lesion belong to --pre where there is one, else to --post.
+    Labels and lesion belong to --pre where there is one, else to --post. Without --lesion its fill
+    stays unknown.
     """
     from trocar.pathway.cement import assess_case
 
@@ -324,6 +332,7 @@ def assess(
             click=None if point is None or point[0] == "ball" else point,
             ball_mm=point[1] if point is not None and point[0] == "ball" else None,
             predicted=predicted,
+            achieved=achieved,
             series=series,
             pre_series=pre_series,
             language=language,

@@ -12,7 +12,7 @@ from scipy import ndimage
 from trocar.facts import tissue
 from trocar.kernels import field as maps
 from trocar.model.case import Finding, Gravity
-from trocar.model.space import Float, Volume
+from trocar.model.space import Float, Mask, Volume
 from trocar.places import fact
 
 Bool = NDArray[np.bool_]
@@ -22,6 +22,7 @@ _CORNERS = np.ones((3, 3, 3), dtype=bool)
 _MAD = 1.4826  # standard deviations in a median absolute deviation
 _LEAST_CONTRAST = 0.2  # of the cement's brightness; below it bone and cement look alike
 _CLEAR = 6.0  # standard deviations of noise that a new voxel must rise by
+_REACH = 3.0  # standard deviations at which a blur ends
 _TWO_SIDED = 1.96  # standard deviations of a 95 % interval
 
 
@@ -211,7 +212,11 @@ def _shares(
     error_mm: float,
     findings: tuple[Finding, ...],
 ) -> Amount:
-    hu, spacing = post.values.astype(np.float32), post.grid.spacing_mm
+    whole, spacing = post.grid.shape, post.grid.spacing_mm
+    # Nothing beyond this reaches the shares, so nothing beyond it is computed.
+    reach = fact("blur_reach") + _REACH * fact("artefact_spread")
+    box = Mask(grid=post.grid, values=pieces).box(reach)
+    hu, before, pieces = post.values[box].astype(np.float32), before[box], pieces[box]
     core_hu, spread_hu, count = _core(hu, before, pieces, spacing)
     near = _with_blur(pieces, spacing)
     background = before + _shading(hu - before, near, spacing)
@@ -231,13 +236,19 @@ def _shares(
         edge = np.where(inner, steep * np.float32(error_mm) / contrast, np.float32(0.0))
     if saturated:
         findings = (*findings, _at_the_top())
+
+    def put_back(values: NDArray[Any]) -> NDArray[Any]:
+        out = np.zeros(whole, values.dtype)
+        out[box] = values
+        return out
+
     return Amount(
-        fraction=share.astype(np.float32),
-        strong=pieces & (share > 0),
+        fraction=put_back(share.astype(np.float32)),
+        strong=put_back(pieces & (share > 0)),
         cement_hu=core_hu,
         noise=noise_hu / max(core_hu - tissue.value("hu_muscle").mean, 1.0),
-        slope=slope.astype(np.float32),
-        edge=edge.astype(np.float32),
+        slope=put_back(slope.astype(np.float32)),
+        edge=put_back(edge.astype(np.float32)),
         level_hu=max(spread_hu / 4, spread_hu / np.sqrt(max(count, 1))),
         lowest_hu=fact("brightest_cement") if saturated else None,
         findings=findings,
@@ -277,8 +288,8 @@ def _shading(new: Image, near: Bool, spacing_mm: tuple[float, float, float]) -> 
     ring = maps.distance_to(near, spacing_mm) <= 2 * fact("artefact_spread")
     use = (ring & ~near & (np.abs(new) < fact("artefact_most"))).astype(np.float32)
     sigma = [fact("artefact_spread") / s for s in spacing_mm]
-    weight = ndimage.gaussian_filter(use, sigma, truncate=3.0)
-    total = ndimage.gaussian_filter(new * use, sigma, truncate=3.0)
+    weight = ndimage.gaussian_filter(use, sigma, truncate=_REACH)
+    total = ndimage.gaussian_filter(new * use, sigma, truncate=_REACH)
     out: Image = np.where(near, total / np.maximum(weight, 1e-3), np.float32(0.0))
     return out
 

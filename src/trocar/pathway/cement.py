@@ -10,13 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from trocar import __version__
 from trocar.errors import InputError
 from trocar.facts import source as facts_source
 from trocar.model.case import Lesion, Site
 from trocar.model.plan import CementPlan, Trajectory
 from trocar.model.result import Anatomy, Fill, Injection, LeakForecast, Run, Scan
-from trocar.model.space import Labels, Mask
+from trocar.model.space import Float, Labels, Mask, Segment
 from trocar.pathway import (
     _PACKAGES,
     Planned,
@@ -31,7 +33,7 @@ from trocar.pathway import (
 )
 
 if TYPE_CHECKING:
-    from trocar.assessment import FillComparison
+    from trocar.assessment import FillComparison, NeedleDeviation
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,6 +59,7 @@ class AssessedCase:
     predicted: Fill | None
     comparison: FillComparison | None
     run: Run
+    needles: tuple[NeedleDeviation, ...] = ()  # achieved beside planned, in the plan's order
 
 
 def cement_lesion(
@@ -296,6 +299,7 @@ def assess_case(
     click: tuple[str, tuple[float, ...]] | None = None,
     ball_mm: tuple[float, float, float, float] | None = None,
     predicted: Path | str | None = None,
+    achieved: Path | str | None = None,
     series: str | None = None,
     pre_series: str | None = None,
     language: str = "en",
@@ -305,8 +309,10 @@ def assess_case(
     """From files to a result sheet in ``out``; nothing there is half-written if anything fails.
 
     ``labels``, ``lesion``, ``click`` and ``ball_mm`` belong to ``pre`` where there is one, else to
-    ``post``. ``predicted`` is a folder that ``trocar cement`` wrote.
+    ``post``. ``predicted`` is a folder that ``trocar cement`` wrote; ``achieved`` a Slicer markups
+    file with the needles as they lie on ``post``, in the order of that plan.
     """
+    from trocar.io.exports import read_needles
     from trocar.io.results import read_needles_used, read_predicted
     from trocar.io.volumes import read_labels, read_mask, read_scan
     from trocar.places import NeedleTrack
@@ -324,6 +330,12 @@ def assess_case(
         raise InputError(
             f"the cement plan in {predicted} is for {foreseen.site}, not for {where}; give the "
             "plan of this lesion"
+        )
+    done = () if achieved is None else read_needles(achieved)
+    if done and len(done) != len(tracks):
+        raise InputError(
+            f"{Path(str(achieved)).name} holds {len(done)} needles and the cement plan "
+            f"{len(tracks)}; draw one line for each planned needle and give --predicted"
         )
     tell("read", 0.0)
     after = read_scan(post, series=series, progress=tell.during("read", 0.0, 0.1))
@@ -349,6 +361,8 @@ def assess_case(
         inputs=_input_hashes({"labels": labels, "lesion": lesion}),
         progress=tell.during("", 0.2, 0.9),
     )
+    if done:
+        case = replace(case, needles=_deviations(case.fill, [t.path for t in tracks], done))
     files = write_result(out, case, language=language, viewer=viewer)
     tell("sheet", 1.0)
     return case, files
@@ -368,7 +382,12 @@ def write_result(
         laid = replace(laid, volume=laid_over(laid.volume, case.fill.registration, frame))
     with staged(out) as (stage, keep):
         files = write_assessment(
-            stage, post=case.post, fill=case.fill, comparison=case.comparison, run=case.run
+            stage,
+            post=case.post,
+            fill=case.fill,
+            comparison=case.comparison,
+            needles=case.needles,
+            run=case.run,
         )
         files["result sheet"] = write_result_sheet(
             stage / "result.html",
@@ -378,11 +397,31 @@ def write_result(
             lesion=None if case.lesion is None else case.lesion.mask,
             predicted=case.predicted,
             comparison=case.comparison,
+            needles=case.needles,
             language=language,
             viewer=viewer,
             run=case.run,
         )
         return keep(files)
+
+
+def _deviations(
+    fill: Fill, planned: Sequence[Segment], achieved: Sequence[Segment]
+) -> tuple[NeedleDeviation, ...]:
+    """Each achieved needle, laid into the space of the plan, beside the planned one."""
+    from trocar.assessment import compare_needle
+
+    back: Float = np.eye(4)
+    if fill.registration is not None:
+        back = np.linalg.inv(fill.registration.transform)
+    laid = [
+        Segment(
+            start_mm=back[:3, :3] @ s.start_mm + back[:3, 3],
+            end_mm=back[:3, :3] @ s.end_mm + back[:3, 3],
+        )
+        for s in achieved
+    ]
+    return tuple(compare_needle(a, b) for a, b in zip(planned, laid, strict=True))
 
 
 def _used(planned: Planned, count: int) -> tuple[Trajectory, ...]:
