@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html import unescape
@@ -16,7 +17,7 @@ from trocar.model.case import Finding, Gravity
 from trocar.model.plan import CementNeedle, CementPlan, CementRule
 from trocar.model.result import CementHeat, Fill, Injection, InjectionEvent, LeakForecast, Run
 from trocar.model.space import Segment, Volume
-from trocar.report import cement_figures, words
+from trocar.report import cement_figures, viewer, words
 from trocar.report.cement import worst, write_cement_sheet
 
 
@@ -64,7 +65,7 @@ def parts(sheet):
     )  # fmt: skip
     return {
         "scan": sheet.scan, "anatomy": anatomy, "lesion": lesion,
-        "plan": plan, "injection": injection, "forecast": forecast,
+        "plan": plan, "injection": injection, "forecast": forecast, "viewer": False,
     }  # fmt: skip
 
 
@@ -203,3 +204,14 @@ def test_chinese_leaves_nothing_untranslated(hot, tmp_path, monkeypatch) -> None
     text = re.sub(r"[0-9a-f]{64}", "", plain(html)).replace(hot["scan"].name, "")
     text = text[: text.index("數據來源")]  # names of parameters and of files stay as they are
     assert set(re.findall(r"[A-Za-z]{4,}", text)) <= {"trocar", "Wilson"}
+
+
+def test_the_viewer_holds_the_simulated_cement(parts, tmp_path) -> None:
+    html = write_cement_sheet(tmp_path / "v.html", **parts | {"viewer": True}).read_text()
+    assert 'id="viewer"' in html
+    if viewer.assets() is None:
+        return
+    scene = re.search(r'id="viewer-scene">(.*?)</script>', html)
+    assert scene
+    names = [r["name"] for r in json.loads(scene.group(1))["regions"]]
+    assert "cement in bone" in names

@@ -23,6 +23,7 @@ from trocar.model.result import (
 )
 from trocar.report import cement_figures as drawn
 from trocar.report import sheet, words
+from trocar.report.cement_viewer import embed
 from trocar.report.page import Speaker, render, spoken_language, write_whole
 from trocar.report.sheet import Row, Verdict
 
@@ -41,14 +42,14 @@ def write_cement_sheet(
     injection: Injection,
     forecast: LeakForecast | None,
     language: str = "en",
-    viewer: bool = False,
+    viewer: bool = True,
     run: Run | None = None,
 ) -> Path:
     """Write the sheet on the planned cement of one lesion to ``path`` and return it.
 
-    ``viewer`` is kept for the interactive viewer, which this sheet does not yet hold; ``run`` says
-    how the plan came about. Raises :class:`InputError` for an unknown language or a place that
-    cannot be written.
+    With ``viewer`` the CT around the bone and the simulated cement are embedded for the interactive
+    viewer, where that was installed; ``run`` says how the plan came about. Raises
+    :class:`InputError` for an unknown language or a place that cannot be written.
     """
     t = Speaker(spoken_language(language))
     warnings = _warnings(plan, injection, forecast, t)
@@ -64,6 +65,7 @@ def write_cement_sheet(
     harmed = ("stop",) if heat and heat.over_limit else ()
     gravity = worst([plan.verdict, *harmed, *(w["grade"] for w in warnings)], unknown)
     site = words.site(plan.site, t.language)
+    embedded = embed(scan, anatomy, injection.fill, lesion.mask, t) if viewer else None
     html = render(
         "cement.html.jinja",
         t=t,
@@ -84,8 +86,14 @@ def write_cement_sheet(
             *_sections(scan, anatomy, lesion, plan, injection, forecast, tuple(unknown), t),
             provenance(scan, run, t),
         ],
-        viewer_after="",
-        wants_viewer=False,
+        viewer_after="filling-title",
+        wants_viewer=viewer,
+        viewer=embedded,
+        viewer_regions=[
+            {"number": r.number, "name": named(r.structure, t), "colour": r.colour}
+            for r in (embedded.regions if embedded else ())
+        ],
+        viewer_needles=[],
     )
     return write_whole(Path(path), html, what="the cement sheet")
 

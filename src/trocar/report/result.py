@@ -7,7 +7,6 @@ and last where each number comes from. It asks nothing of a network and prints t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,15 @@ from trocar.errors import InputError
 from trocar.model.result import Anatomy, CementLeak, Fill, Registration, Run, Scan
 from trocar.model.space import Float, Mask
 from trocar.report import cement_figures as drawn
-from trocar.report import viewer as interactive
 from trocar.report import words
 from trocar.report.cement import grade, listed_unknown, named, provenance, warned, worst
+from trocar.report.cement_viewer import embed
 from trocar.report.figures import Figure
 from trocar.report.page import Speaker, render, spoken_language, write_whole
 from trocar.report.sheet import Row, Verdict
-from trocar.report.viewer import Embedded, Region
 
 _NEAR_MM = 56.0  # side of a picture of one leak, at least
 _ROOM_MM = 12.0  # shown beyond a leak
-_CEMENT_COLOUR = (63, 224, 255)
-_LEAK_COLOURS = (
-    (255, 95, 210),
-    (255, 160, 60),
-    (190, 120, 255),
-    (255, 235, 90),
-    (120, 255, 150),
-    (255, 120, 120),
-)
 _PREDICTED = "predicted"
 
 
@@ -69,14 +58,14 @@ def write_result_sheet(
     _require_measured(fill, anatomy, post)
     if predicted is not None and comparison is None:
         comparison = compare_fills(predicted, fill)
-    warnings = warned((*fill.findings, *post.findings), t)
+    warnings = warned((*fill.findings, *post.findings, *anatomy.findings), t)
     unknown = tuple(dict.fromkeys((*fill.unknown, *anatomy.missing)))
     alarms = _alarms(fill)
     grades = [w["grade"] for w in warnings] + (["stop"] if alarms else [])
     grades += ["caution"] if fill.leaks else []
     gravity = worst(grades, unknown)
     site = words.site(fill.site, t.language)
-    embedded = _embedded(post, anatomy, fill, lesion, t) if viewer else None
+    embedded = embed(post, anatomy, fill, lesion, t) if viewer else None
     html = render(
         "cement.html.jinja",
         t=t,
@@ -521,45 +510,3 @@ def _laid(registration: Registration | None, t: Speaker) -> dict[str, Any]:
         ]
         blocks = [{"kind": "facts", "rows": rows}]
     return {"id": "laid", "title": t("Laid over the planning CT"), "blocks": blocks}
-
-
-# --- the interactive viewer ------------------------------------------------------------------
-
-
-def _embedded(
-    post: Scan, anatomy: Anatomy, fill: Fill, lesion: Mask | None, t: Speaker
-) -> Embedded | None:
-    """The CT around the bone with structures, cement and leaks; None without the viewer."""
-    files = interactive.assets()
-    if files is None:
-        return None
-    points = [anatomy.bone.points_mm()] if not anatomy.bone.is_empty else []
-    points += [fill.fraction.grid.to_world(np.argwhere(fill.fraction.values >= 0.5))]
-    every = np.vstack([*points, anatomy.axes.origin_mm[None]])
-    box = post.volume.grid.around(every, interactive._MARGIN_MM)
-    ct = interactive.reduced(post.volume.crop(box))
-    empty = Mask(grid=anatomy.grid, values=np.zeros(anatomy.grid.shape, bool))
-    labels, regions = interactive.label_map(
-        anatomy, empty if lesion is None else lesion.on(anatomy.grid), ct.grid
-    )
-    told = list(regions)
-    number = int(labels.max(initial=0))
-    for rank, part in enumerate(drawn.parts_of(fill)):
-        here = part.share.on(ct.grid, outside=0.0).values >= 0.5
-        if not here.any() or number >= np.iinfo(labels.dtype).max:
-            continue
-        number += 1
-        labels[here] = number
-        colour = _LEAK_COLOURS[(rank - 1) % len(_LEAK_COLOURS)] if rank else _CEMENT_COLOUR
-        told.append(Region(number=number, structure=t(part.word), colour=colour))
-    starter = resources.files("trocar.report").joinpath("viewer.js").read_text(encoding="utf-8")
-    return Embedded(
-        program=interactive._packed(files["program"]),
-        starter=starter,
-        ct=interactive._packed(interactive.nifti(ct.grid, ct.values)),
-        labels=interactive._packed(interactive.nifti(ct.grid, labels)),
-        regions=tuple(told),
-        needles=(),
-        spacing_mm=ct.grid.spacing_mm,
-        licences=files["licences"].decode("utf-8"),
-    )

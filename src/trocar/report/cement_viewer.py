@@ -1,0 +1,66 @@
+"""The interactive viewer of a sheet on cement: CT, structures, cement in the bone and outside."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import numpy as np
+
+from trocar.model.result import Anatomy, Fill, Scan
+from trocar.model.space import Mask
+from trocar.report import cement_figures as drawn
+from trocar.report import viewer as interactive
+from trocar.report.page import Speaker
+from trocar.report.viewer import Embedded, Region
+
+_CEMENT_COLOUR = (63, 224, 255)
+_LEAK_COLOURS = (
+    (255, 95, 210),
+    (255, 160, 60),
+    (190, 120, 255),
+    (255, 235, 90),
+    (120, 255, 150),
+    (255, 120, 120),
+)
+
+
+def embed(
+    scan: Scan, anatomy: Anatomy, fill: Fill, lesion: Mask | None, t: Speaker
+) -> Embedded | None:
+    """The CT around the bone with structures, cement and leaks; None without the viewer.
+
+    ``fill`` lies in the space of ``scan`` and ``anatomy``.
+    """
+    files = interactive.assets()
+    if files is None:
+        return None
+    points = [anatomy.bone.points_mm()] if not anatomy.bone.is_empty else []
+    points += [fill.fraction.grid.to_world(np.argwhere(fill.fraction.values >= 0.5))]
+    every = np.vstack([*points, anatomy.axes.origin_mm[None]])
+    box = scan.volume.grid.around(every, interactive._MARGIN_MM)
+    ct = interactive.reduced(scan.volume.crop(box))
+    empty = Mask(grid=anatomy.grid, values=np.zeros(anatomy.grid.shape, bool))
+    labels, regions = interactive.label_map(
+        anatomy, empty if lesion is None else lesion.on(anatomy.grid), ct.grid
+    )
+    told = list(regions)
+    number = int(labels.max(initial=0))
+    for rank, part in enumerate(drawn.parts_of(fill)):
+        here = part.share.on(ct.grid, outside=0.0).values >= 0.5
+        if not here.any() or number >= np.iinfo(labels.dtype).max:
+            continue
+        number += 1
+        labels[here] = number
+        colour = _LEAK_COLOURS[(rank - 1) % len(_LEAK_COLOURS)] if rank else _CEMENT_COLOUR
+        told.append(Region(number=number, structure=t(part.word), colour=colour))
+    starter = resources.files("trocar.report").joinpath("viewer.js").read_text(encoding="utf-8")
+    return Embedded(
+        program=interactive._packed(files["program"]),
+        starter=starter,
+        ct=interactive._packed(interactive.nifti(ct.grid, ct.values)),
+        labels=interactive._packed(interactive.nifti(ct.grid, labels)),
+        regions=tuple(told),
+        needles=(),
+        spacing_mm=ct.grid.spacing_mm,
+        licences=files["licences"].decode("utf-8"),
+    )
