@@ -117,7 +117,7 @@ def test_the_demo_goes_from_plan_to_the_ct_afterwards(tmp_path: Path) -> None:
 
 def test_a_cement_that_is_not_known_is_said_before_the_work() -> None:
     nothing: Any = None
-    with pytest.raises(InputError, match="no cement class 'glue'"):
+    with pytest.raises(InputError, match="no cement class or brand 'glue'"):
         cement_lesion(nothing, cement="glue")
 
 

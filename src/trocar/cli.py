@@ -229,7 +229,7 @@ def cement(
         str | None, typer.Option("--case", help="Pseudonym printed on the sheet.")
     ] = None,
     kind: Annotated[
-        str, typer.Option("--cement", help="Viscosity of the cement: low, medium or high.")
+        str, typer.Option("--cement", help="Viscosity (low, medium, high) or a brand by its name.")
     ] = "medium",
     room_c: Annotated[float, typer.Option(help="Room temperature, degC.")] = 22.0,
     rate: Annotated[

@@ -28,6 +28,22 @@ def test_a_warm_room_shortens_the_window() -> None:
     assert cement.cement("low").viscosity_pa_s(last, room_c=22.0) == pytest.approx(2000.0)
 
 
+@pytest.mark.parametrize(
+    ("brand", "kind", "window"),
+    [("Simplex P", "low", (225, 540)), ("confidence", "high", (120, 600))],
+)
+def test_a_brand_flows_as_its_class_and_has_its_own_window(
+    brand: str, kind: str, window: tuple[float, float]
+) -> None:
+    named, plain = cement.cement(brand), cement.cement(kind)
+    assert named.window_s(room_c=22.0) == window
+    assert named.window_s(room_c=25.0)[1] < window[1]
+    assert named.viscosity_pa_s(300, room_c=22) == plain.viscosity_pa_s(300, room_c=22)
+    assert named.evidence == "placeholder"  # no constant of a brand could be verified
+    assert "leaflet goes before" in named.source
+    assert named.kinetics == "B1"
+
+
 def test_what_is_not_a_cement_is_refused() -> None:
     with pytest.raises(InputError, match="low, medium, high"):
         cement.cement("chewing gum")

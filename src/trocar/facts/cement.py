@@ -34,6 +34,9 @@ class BoneCement:
     most_pa_s: float
     source: str = ""
     evidence: Evidence = "placeholder"
+    stated_window_s: tuple[float, float] | None = None  # of a brand, at ``reference_c``
+    kinetics: str = "B1"  # how it sets: a set of :func:`kinetics`
+    radiopacifier: str = ""
 
     def __post_init__(self) -> None:
         if not (0 < self.exponent <= 1 and self.consistency_pa_sn > 0 and self.doubling_s > 0):
@@ -68,7 +71,13 @@ class BoneCement:
         )
 
     def window_s(self, *, room_c: float) -> tuple[float, float]:
-        """From when to when it can be injected, s after mixing: not too thin, not too stiff."""
+        """From when to when it can be injected, s after mixing.
+
+        A brand's stated times, sooner in a warmer room; else not too thin and not too stiff.
+        """
+        if self.stated_window_s is not None:
+            warmer = float((1 - self.faster_per_c) ** (room_c - self.reference_c))
+            return self.stated_window_s[0] * warmer, self.stated_window_s[1] * warmer
         first, last = (float(value(name)) for name in ("usable_from", "usable_to"))
         return (
             max(0.0, self.age_at_s(first, room_c=room_c)),
@@ -77,16 +86,25 @@ class BoneCement:
 
 
 def cement(name: str) -> BoneCement:
-    """A class of cement by its name: ``low``, ``medium`` or ``high`` viscosity.
+    """A class of cement (``low``, ``medium`` or ``high`` viscosity) or a brand by its name.
 
-    Raises InputError naming the classes there are.
+    A brand flows as its class and has its own window; letters' case does not matter. Raises
+    InputError naming the classes and brands there are.
+
+    >>> cement("osteopal v").name, cement("osteopal v").window_s(room_c=22.0)
+    ('Osteopal V', (225.0, 540.0))
     """
-    classes = load("cement").data["classes"]
-    if name not in classes:
-        raise InputError(f"there is no cement class {name!r}; choose {', '.join(classes)}")
-    row = classes[name]
+    table = load("cement").data
+    classes, brands = table["classes"], table["brands"]
+    brand = next((b for b in brands if b.casefold() == name.casefold()), None)
+    kind = brands[brand] if brand else name
+    if kind not in classes:
+        known = ", ".join((*classes, *brands))
+        raise InputError(f"there is no cement class or brand {name!r}; choose {known}")
+    row = classes[kind]
+    window = table["thin_window_s" if kind == "low" else "thick_window_s"] if brand else None
     return BoneCement(
-        name=f"{name} viscosity",
+        name=brand or f"{kind} viscosity",
         consistency_pa_sn=row["consistency_pa_sn"],
         exponent=row["exponent"],
         doubling_s=row["doubling_s"],
@@ -94,8 +112,13 @@ def cement(name: str) -> BoneCement:
         reference_c=float(value("reference_temperature")),
         faster_per_c=float(value("faster_per_degree")),
         most_pa_s=float(value("plateau_viscosity")),
-        source="class of cements, no brand",
-        evidence=row["evidence"],
+        source=f"{table['brand_source']} ({table['brand_evidence']})"
+        if brand
+        else "class of cements, no brand",
+        evidence=row["evidence"],  # of how it flows, the weaker of the two
+        stated_window_s=None if window is None else (float(window[0]), float(window[1])),
+        kinetics=table["common"]["kinetics"],
+        radiopacifier=table["common"]["radiopacifier"],
     )
 
 

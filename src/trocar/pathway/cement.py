@@ -78,7 +78,7 @@ def cement_lesion(
 ) -> CementCase:
     """How much cement may go into this planned lesion, and what becomes of it?
 
-    ``cement`` is a class of viscosity (``low``, ``medium``, ``high``), ``needles`` how many of the
+    ``cement`` is a class of viscosity (``low``, ``medium``, ``high``) or a brand, ``needles`` how many of the
     plan are used: the best one, or the best set of so many. A target above the forecast leak is
     lowered and the injection made again with it. Raises InputError when the plan has no needle.
     """
@@ -118,6 +118,7 @@ def cement_lesion(
             anatomy,
             injection.fill,
             lesion=lesion.mask,
+            kinetics_name=mix.kinetics,
             injection_age_s=float(injection.age_s[-1]),
             progress=tell.during("heat", 0.85, 0.95),
         )

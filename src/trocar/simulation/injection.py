@@ -293,6 +293,8 @@ class _Operator:
 
     def _nearest_free(self, tip_mm: Float) -> tuple[int, int, int]:
         free = np.argwhere(self.flow.is_open & (self.bed.place == 0))
+        if len(free) == 0:
+            raise InputError(f"no open place is left in {self.plan.site}; plan less cement")
         gap = np.linalg.norm(self.bed.grid.to_world(free) - tip_mm, axis=1)
         z, y, x = (int(v) for v in free[np.argmin(gap)])
         return z, y, x
