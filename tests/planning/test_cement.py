@@ -271,6 +271,12 @@ def test_one_leak_in_twenty_is_accepted_and_two_are_not(toy_vertebra: Toy) -> No
     assert twice.stop_ml == pytest.approx(0.9 * 3.0)
     assert twice.target_ml == pytest.approx(2.7)
     assert rule(twice, "volume before a leak").verdict == "caution"
+    # What was ok for 4 ml is said anew of 2.7 ml.
+    percent = rule(twice, "volume").finding.values["percent"]
+    assert percent == pytest.approx(100 * 2.7 / body_ml(toy_vertebra))
+    assert rule(twice, "volume").verdict == "caution"
+    assert rule(twice, "hollow").finding.values["target_ml"] == pytest.approx(2.7)
+    assert rule(twice, "cement of the session").finding.values["total_ml"] == pytest.approx(2.7)
     assert all(p[0] < n.volume_ml for n in twice.needles for p in n.pull_backs)
 
 

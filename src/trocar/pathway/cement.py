@@ -78,9 +78,10 @@ def cement_lesion(
 ) -> CementCase:
     """How much cement may go into this planned lesion, and what becomes of it?
 
-    ``cement`` is a class of viscosity (``low``, ``medium``, ``high``) or a brand, ``needles`` how many of the
-    plan are used: the best one, or the best set of so many. A target above the forecast leak is
-    lowered and the injection made again with it. Raises InputError when the plan has no needle.
+    ``cement`` is a class of viscosity (``low``, ``medium``, ``high``) or a brand; ``needles`` says
+    how many of the plan are used: the best one, or the best set of so many. A target above the
+    forecast leak is lowered and the injection made again with it. Raises InputError when the plan
+    has no needle.
     """
     from trocar.facts.cement import cement as class_of
     from trocar.planning.cement import plan_cement, with_forecast

@@ -212,7 +212,7 @@ def with_forecast(
         low_ml=min(plan.low_ml, lowered.target_ml),
         high_ml=max(lowered.target_ml, min(plan.high_ml, stop)),
         stop_ml=stop if canal_known else None,
-        rules=(*plan.rules, *rules),
+        rules=(*_judged_again(plan, lowered.target_ml), *rules),
     )
 
 
@@ -733,6 +733,35 @@ def _not_for_pain() -> Finding:
         message="More cement is not less pain: in 158 patients (Kaufmann 2006) and 44 pelvic "
         "lesions relief did not follow the volume.",
     )
+
+
+def _judged_again(plan: CementPlan, target_ml: float) -> tuple[CementRule, ...]:
+    """The plan's rules, those on its volume held against another target."""
+    if target_ml == plan.target_ml or plan.reason is None:
+        return plan.rules
+    told = plan.reason.values
+    body, void = (float(told[key]) or None for key in ("body_ml", "void_ml"))
+    by_name = {r.rule: r.finding.values for r in plan.rules}
+    percent = by_name["volume"].get("percent")
+    old = 0.0 if body is None or percent is None else percent / 100 * body - plan.target_ml
+    aim = _Aim(
+        low_ml=plan.low_ml,
+        high_ml=plan.high_ml,
+        target_ml=target_ml,
+        reason=plan.reason,
+        body_ml=body,
+        void_ml=void,
+        old_ml=max(0.0, old),
+    )
+    given = float(by_name["cement of the session"]["total_ml"]) - plan.target_ml
+    fresh = (
+        _volume_rule(aim, target_ml, plan.site),
+        _void_rule(aim, target_ml),
+        _session_rule(target_ml, max(0.0, given)),
+        _time_rule(plan.cement, plan.room_c, target_ml, plan.rate_ml_s),
+    )
+    new = {r.rule: r for r in fresh}
+    return tuple(new.get(r.rule, r) for r in plan.rules)
 
 
 def _scaled(plan: CementPlan, share: float) -> CementPlan:
