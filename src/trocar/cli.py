@@ -752,16 +752,18 @@ def _say_planned(
 
 def _say_cement(case: CementCase) -> None:
     """Rules that do not pass, the worst first; how much and when; what was simulated."""
+    from trocar.report.words import say
+
     plan, injection = case.plan, case.injection
     order = ("stop", "unknown", "caution")
     for verdict in order:
         for rule in plan.rules:
             if rule.verdict == verdict:
-                print(f"{verdict.upper():8}{rule.finding}")
+                print(f"{verdict.upper():8}{say(rule.finding, 'en')}")
     heat = injection.heat
     for finding in (*injection.findings, *(heat.findings if heat else ())):
         if finding.gravity != "note":
-            print(f"{finding.gravity.value.upper():8}{finding}")
+            print(f"{finding.gravity.value.upper():8}{say(finding, 'en')}")
     stop = "no volume is called safe" if plan.stop_ml is None else f"not past {plan.stop_ml:.1f} ml"
     print(
         f"cement  {plan.target_ml:.1f} ml of {plan.cement.name} "
