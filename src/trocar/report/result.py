@@ -58,7 +58,8 @@ def write_result_sheet(
     _require_measured(fill, anatomy, post)
     if predicted is not None and comparison is None:
         comparison = compare_fills(predicted, fill)
-    warnings = warned((*fill.findings, *post.findings, *anatomy.findings), t)
+    # What the reading warned of was for the plan; what matters here the fill says itself.
+    warnings = warned((*fill.findings, *post.findings), t)
     unknown = tuple(dict.fromkeys((*fill.unknown, *anatomy.missing)))
     alarms = _alarms(fill)
     grades = [w["grade"] for w in warnings] + (["stop"] if alarms else [])
