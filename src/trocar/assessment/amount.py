@@ -87,7 +87,8 @@ def against_before(
     step = max(fact("soft_tissue_floor"), _CLEAR * noise)
     fresh = (new > step) & (hu > _highest_near(before, post.grid.spacing_mm, error_mm) + step / 2)
     metal = before >= tissue.value("hu_metal").mean  # its edges and streaks differ between scans
-    fresh &= maps.distance_to(metal, post.grid.spacing_mm) > fact("blur_reach")
+    if metal.any():
+        fresh &= maps.distance_to(metal, post.grid.spacing_mm) > fact("blur_reach")
     strong = fresh & (hu > np.where(bone, fact("outline_floor"), fact("soft_tissue_floor")))
     pieces, findings = _pieces(post, strong, bone)
     if not pieces.any():

@@ -30,7 +30,7 @@ def register(
     view = pre.crop(pre.grid.around(corners))
     around = _around(anatomy, view.grid)
     wide = pre.crop(pre.grid.around(corners, fact("search_around")))
-    found = _best(view, post, around, wide)
+    found, rival = _best(view, post, around, wide)
     moved = _moved(found)
     steps_mm = (*pre.grid.spacing_mm, *post.grid.spacing_mm)
     registration = Registration(
@@ -43,7 +43,7 @@ def register(
         turn_deg=moved[1],
     )
     _require_same_bone(registration, anatomy)
-    return registration, _doubts(registration, anatomy)
+    return registration, (*_doubts(registration, anatomy), *_look_alike(rival, found, anatomy))
 
 
 def laid_over(post: Volume, registration: Registration, frame: str) -> Volume:
@@ -76,10 +76,11 @@ def _best(
     post: Volume,
     around: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
     wide: Volume,
-) -> align.Alignment:
+) -> tuple[align.Alignment, align.Alignment | None]:
     """From where it is if that agrees well, else the best of the starts a search gives.
 
-    The search compares a ``wide`` part of the image, for vertebrae look like their neighbours.
+    With it comes the best of those that lie elsewhere, if a search was made. It compares a ``wide``
+    part of the image, for vertebrae look like their neighbours.
     """
     dark, bright = fact("registration_darkest"), tissue.value("hu_dense_foreign").mean
 
@@ -98,7 +99,7 @@ def _best(
 
     best = from_start(np.eye(4))
     if best.correlation >= fact("correlation_good") and best.overlap >= fact("overlap_least"):
-        return best
+        return best, None
     starts = align.search_shifts(
         wide.values,
         wide.grid.affine,
@@ -108,11 +109,41 @@ def _best(
         darkest=dark,
         brightest=bright,
     )
-    for start, _ in starts:
-        other = from_start(start)
-        if other.correlation * other.overlap > best.correlation * best.overlap:
-            best = other
-    return best
+    tried = [best, *(from_start(start) for start, _ in starts)]
+    tried.sort(key=lambda a: -a.correlation * a.overlap)
+    best = tried[0]
+    elsewhere = [a for a in tried[1:] if _apart_mm(a, best) > fact("rival_apart")]
+    return best, elsewhere[0] if elsewhere else None
+
+
+def _apart_mm(one: align.Alignment, other: align.Alignment) -> float:
+    """How far apart two alignments put the middle of the bone."""
+    there = [a.transform[:3, :3] @ one.centre_mm + a.transform[:3, 3] for a in (one, other)]
+    return float(np.linalg.norm(there[0] - there[1]))
+
+
+def _look_alike(
+    rival: align.Alignment | None, found: align.Alignment, anatomy: Anatomy
+) -> tuple[Finding, ...]:
+    """A word of doubt when another place of the later CT looks almost as much like the bone."""
+    share = 0.0
+    if rival is not None and found.correlation > 0:
+        share = rival.correlation * rival.overlap / (found.correlation * found.overlap)
+    if rival is None or share < fact("rival_share"):
+        return ()
+    return (
+        Finding(
+            gravity=Gravity.CAUTION,
+            message="Another place {apart_mm:.0f} mm away looks almost as much like {site} "
+            "(correlation {other:.2f} against {own:.2f}): check that the level is right.",
+            values={
+                "apart_mm": _apart_mm(rival, found),
+                "site": str(anatomy.site),
+                "other": rival.correlation,
+                "own": found.correlation,
+            },
+        ),
+    )
 
 
 def _moved(found: align.Alignment) -> tuple[float, float]:

@@ -197,7 +197,7 @@ class _Image:
         moved[:3, 3] += affine[:3, :3] @ low
         return cls(
             values=np.clip(part, darkest, brightest).astype(np.float32),
-            kept=field.distance_to(bright, tuple(spacing)) > _RIM_MM,
+            kept=~_near(bright, spacing, _RIM_MM),
             affine=moved,
             spacing_mm=spacing,
         )
@@ -228,6 +228,22 @@ class _Image:
             left=left,
             inverse=np.linalg.inv(affine),
         )
+
+
+def _near(mask: NDArray[np.bool_], spacing_mm: Float, reach_mm: float) -> NDArray[np.bool_]:
+    """What lies within a distance of a mask; looked for around it only."""
+    out = np.zeros(mask.shape, bool)
+    box = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        at = np.flatnonzero(mask.any(axis=others))
+        if at.size == 0:
+            return out
+        room = int(np.ceil(reach_mm / spacing_mm[axis])) + 1
+        box.append(slice(max(0, int(at[0]) - room), int(at[-1]) + room + 1))
+    part = (box[0], box[1], box[2])
+    out[part] = field.distance_to(mask[part], tuple(spacing_mm)) <= reach_mm
+    return out
 
 
 def _blocks(values: NDArray[np.float32], block: NDArray[np.int_]) -> NDArray[np.float32]:
@@ -261,7 +277,7 @@ def _brightened(f: _Image, m: _Image, pose: Float, by: float) -> NDArray[np.bool
     there = field.resample_linear(m.values, way, (n[0], n[1], n[2]), float("nan"))
     more = np.nan_to_num(there - f.values)
     lump = ndimage.gaussian_filter(more, _LUMP_MM / f.spacing_mm, truncate=3.0) > by
-    return field.distance_to(lump, tuple(f.spacing_mm)) <= _RIM_MM
+    return _near(lump, f.spacing_mm, _RIM_MM)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
