@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -318,7 +317,6 @@ def test_a_forecast_of_one_run_is_refused(make_bone: Make, make_plan: Make) -> N
 # --- synthetic patients ---------------------------------------------------------------------------
 
 
-@cache
 def patient_bed(name: str, wall: str) -> tuple[Bed, Bed, CementPlan]:
     """The bone with a hole, the same with the hole closed, and a needle that points at it."""
     patient = make(name, defects=(wall,))

@@ -210,7 +210,8 @@ def _alone(view: Volume, anatomy: Anatomy) -> Amount | tuple[Finding, ...]:
 
 def _old_ml(pre: Volume, anatomy: Anatomy) -> float:
     """Cement that was in the bone before the procedure."""
-    view = pre.crop(pre.grid.around(_reach(anatomy)))
+    corners = anatomy.grid.crop(anatomy.bone.box()).corners_mm
+    view = pre.crop(pre.grid.around(corners, fact("search_around")))
     found = _alone(view, match.with_cement(anatomy))
     if not isinstance(found, Amount):
         return 0.0

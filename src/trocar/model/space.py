@@ -292,8 +292,9 @@ class Mask:
         """Index slices around the set voxels with a margin."""
         if self.is_empty:
             raise InputError("an empty mask has no extent; give a mask with at least one voxel")
-        index = np.argwhere(self.values)
-        corners = np.stack([index.min(axis=0), index.max(axis=0)])
+        # By projections: a list of all set voxels would be larger than the mask.
+        flat = [np.flatnonzero(self.values.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+        corners = np.array([[i[0] for i in flat], [i[-1] for i in flat]])
         return self.grid.around(self.grid.to_world(corners), margin_mm)
 
     def crop(self, slices: Slices) -> Mask:
