@@ -69,7 +69,7 @@ _STEPS = {
     "views": 0.85,
     "sheet": 1.0,
 }
-_KERNELS = ("field", "rays", "projection", "flow", "cure", "heat")
+_KERNELS = ("field", "rays", "projection", "flow", "cure", "heat", "potential")
 _PACKAGES = ("numpy", "scipy", "numba", "SimpleITK", "pydicom", "highdicom", "scikit-image")
 
 
