@@ -51,7 +51,7 @@ Double = NDArray[np.float64]
 
 def from_middle_m(n: int) -> tuple[Double, Double, Double]:
     """Where the voxels lie, from the middle of the grid, along each axis, for broadcasting."""
-    x = (np.arange(n) + 0.5 - n / 2) * SPACING_M
+    x: Double = SPACING_M * (np.arange(n, dtype=np.float64) + 0.5 - n / 2)
     return x[:, None, None], x[:, None], x
 
 
@@ -79,14 +79,16 @@ def source_w_m3(n: int) -> Double:
     """All the power evenly in the ball."""
     z, y, x = from_middle_m(n)
     ball = (z**2 + y**2 + x**2 < SOURCE_M**2).astype(float)
-    return ball * (POWER_W / (ball.sum() * SPACING_M**3))
+    out: Double = ball * (POWER_W / (ball.sum() * SPACING_M**3))
+    return out
 
 
 def warm_c(n: int, lowest_c: float) -> Double:
     """A warm middle in tissue that is at least so warm."""
     z, y, x = from_middle_m(n)
     reach = 0.15 * n * SPACING_M
-    return lowest_c + 43.0 * np.exp(-(z**2 + y**2 + x**2) / reach**2)
+    out: Double = lowest_c + 43.0 * np.exp(-(z**2 + y**2 + x**2) / reach**2)
+    return out
 
 
 # --- one explicit step: the peers ----------------------------------------------------------------
@@ -154,7 +156,7 @@ def numpy_steps(a: Arrays, steps: int) -> Callable[[], Single]:
 def jax_steps(a: Arrays, steps: int) -> Callable[[], Any] | None:
     """The same in one compiled loop; None where JAX is not installed."""
     try:
-        import jax
+        import jax  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         print("JAX not installed", flush=True)
         return None

@@ -23,7 +23,8 @@ class Dielectric:
     """How a tissue at 37 degC answers an electric field, by frequency.
 
     Either four Cole-Cole terms (``poles``: delta, tau in s, alpha) with ``eps_inf`` and the static
-    ``conductivity_s_m``, or a ``table`` of (Hz, relative permittivity, S/m), the nearest row counting.
+    ``conductivity_s_m``, or a ``table`` of (Hz, relative permittivity, S/m), the nearest of which
+    counts.
     Source: Gabriel, Gabriel and Corthout 1996, part III; clinical.md E.3.
     """
 
