@@ -20,6 +20,7 @@ default tolerance, beside explicit steps of 0.05 s in float64. `--size 256` is t
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -158,7 +159,6 @@ def jax_steps(a: Arrays, steps: int) -> Callable[[], Any] | None:
     try:
         import jax  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        print("JAX not installed", flush=True)
         return None
     jnp = jax.numpy
     # Faces on both sides of each voxel, 0 at the rim, so that all is one expression of slices.
@@ -374,6 +374,8 @@ def run() -> None:
     parser.add_argument("--only", choices=("step", "600s"))
     options, rest = parser.parse_known_args()
     if options.only != "600s":
+        if importlib.util.find_spec("jax") is None:
+            print("JAX not installed", flush=True)
         outcomes = main([s.problem for s in STEPS], rest)
         print("# for one voxel and step", flush=True)
         for step, outcome in zip(STEPS, outcomes, strict=True):
