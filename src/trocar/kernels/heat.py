@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from trocar.errors import InputError
 from trocar.kernels.cure import GAS_J_MOL_K, Kinetics, _possible, _rate
+from trocar.kernels.rod import Laid
 
 Float = NDArray[np.floating[Any]]
 Method = Literal["rkl2", "euler"]
@@ -154,7 +155,11 @@ class Bioheat:
         self._theta = np.zeros(padded if self.enthalpy else (0, 0, 0), self._type)
         self._f, self._f_new = (np.zeros(padded, self._type) for _ in range(2))
         self._row_error = np.zeros(self.shape[:2])
+        self._flat = np.zeros(padded if self.enthalpy else (0, 0, 0), self._type)
         self._fixed = np.zeros(self.shape, np.bool_)
+        self._inverse_of: NDArray[np.bool_] | None = None
+        self._laid: tuple[Laid | None, float] = (None, float("inf"))
+        self._cuts: list[tuple[int, Any, Any, Any, Any]] = []
         self._shut = np.zeros(self.shape, np.bool_)
         start = np.broadcast_to(np.asarray(start_c, np.float64), self.shape)
         self._put(start, np.ones(self.shape, np.bool_))
@@ -194,13 +199,35 @@ class Bioheat:
 
     # --- what one does to it -------------------------------------------------------------------
 
-    def fix(self, where: NDArray[np.bool_], celsius: ArrayLike) -> None:
-        """Hold these voxels at a temperature from now on (a probe); others are free again."""
+    def fix(
+        self,
+        where: NDArray[np.bool_],
+        celsius: ArrayLike,
+        *,
+        laid: Laid | None = None,
+        transfer_w_m2k: float = float("inf"),
+    ) -> None:
+        """Hold these voxels at a temperature from now on (a probe); others are free again.
+
+        ``laid`` tells how thin rods meet the grid (``rod.lay``), so that what they hold warms or
+        cools as their true surface does; ``transfer_w_m2k`` is what that surface passes on for
+        each degree. Without it the surface runs through the held voxels' faces.
+        """
         if where.shape != self.shape:
             raise InputError(f"the fixed voxels have shape {where.shape}; expected {self.shape}")
+        if not transfer_w_m2k > 0:
+            raise InputError(f"a heat transfer of {transfer_w_m2k} W/m2K; expected more than 0")
+        if laid is not None and laid.held[0].shape != self.shape:
+            raise InputError(
+                f"the rods were laid on shape {laid.held[0].shape}; expected {self.shape}"
+            )
+        same = laid is self._laid[0] and transfer_w_m2k == self._laid[1]
         values = np.broadcast_to(np.asarray(celsius, np.float64), self.shape)
-        moved = not np.array_equal(self._fixed, where)
+        moved = not same or not np.array_equal(self._fixed, where)
         self._fixed = where.copy()
+        self._laid = (laid, transfer_w_m2k)
+        if moved:
+            self._cut()
         self._put(values, where)
         self._widen(where)
         if moved:
@@ -398,22 +425,17 @@ class Bioheat:
 
     def _slopes(self) -> Float:
         """Degrees for each unit of enthalpy: the least at both ends of a step, for its error."""
-        a, b, d, e = self._knots
-        out = np.zeros_like(self._y)
-        inner = _inner(out)
-        inner[...] = np.inf
-        for u in (_inner(self._t), _inner(self._t_new)):
-            piece = np.select([u <= a, u <= b, u <= d, u <= e], [0, 1, 2, 3], 2)
-            slope = 1.0 / np.take_along_axis(self._curve, piece[..., None], axis=-1)[..., 0]
-            np.minimum(inner, slope, out=inner)
-        return out
+        _flattest(
+            self._t, self._t_new, self._curve, self._knots, self._flat, _ranges(self.shape)
+        )  # fmt: skip
+        return self._flat
 
     # --- setting up ----------------------------------------------------------------------------
 
     def _given(self, values: ArrayLike, what: str, above: bool = False) -> NDArray[np.float64]:
         a = np.asarray(values, np.float64)
         try:
-            a = np.broadcast_to(a, self.shape)
+            a = np.ascontiguousarray(np.broadcast_to(a, self.shape))
         except ValueError as error:
             raise InputError(f"the {what} has shape {a.shape}; expected {self.shape}") from error
         if not np.all(np.isfinite(a)) or np.any(a <= 0 if above else a < 0):
@@ -437,64 +459,74 @@ class Bioheat:
 
     def _refresh(self) -> None:
         """Conductances, capacities, perfusion and the limit of an explicit step, as things are."""
-        frozen = np.zeros(self.shape)
         if self.enthalpy:
-            a, b = self._knots[:2]
-            frozen = np.clip((b - _inner(self._t)) / (b - a), 0.0, 1.0)
-        for axis, h in enumerate(self.spacing_m):
-            g = _inner_along(self._g[axis], axis)
-            g[...] = 0.0
-            if self._edge is not None:
-                k = self._k_of(frozen)
-                first, last = _faces(g, axis)
-                first[...] = 2.0 * np.take(k, 0, axis) / h**2
-                last[...] = 2.0 * np.take(k, -1, axis) / h**2
-            if self.shape[axis] > 1:
-                near, far = self._k_of_faces(frozen, axis)
-                _between(g, axis)[...] = 2.0 * near * far / (near + far) / h**2
-        _inner(self._inverse)[...] = np.where(
-            self._fixed, 0.0, 1.0 if self.enthalpy else 1.0 / self._capacity
-        )
+            a, b = self._knots[0], self._knots[1]
+        else:  # nothing is frozen
+            a, b = -1e9, -1e9 + 1.0
+        over = np.array([1.0 / h**2 for h in self.spacing_m])
+        ranges = _ranges(self.shape)
+        _conducts(self._t, self._k, self._k_frozen, a, b, over, *self._g, ranges)
+        if self._edge is not None:
+            self._lay_edges(a, b)
+        self._lay_cuts(a, b)
+        if self._inverse_of is not self._fixed:
+            _inner(self._inverse)[...] = np.where(
+                self._fixed, 0.0, 1.0 if self.enthalpy else 1.0 / self._capacity
+            )
+            self._inverse_of = self._fixed
         self._set_perfusion()
         # The fastest rate of any voxel: all its conductances and its perfusion.
-        total = np.zeros(self.shape)
-        for axis in range(3):
-            g = _inner_along(self._g[axis], axis)
-            total += np.take(g, range(self.shape[axis]), axis)
-            total += np.take(g, range(1, self.shape[axis] + 1), axis)
-        total = (total + self._w_alive) / self._slowest
-        total[self._fixed] = 0.0
-        fastest = float(total.max())
+        _fastest(*self._g, self._w_alive, self._slowest, self._fixed, self._row_error, ranges)
+        fastest = float(self._row_error.max())
         self._limit_s = 1.0 / fastest if fastest > 0 else 1e9
 
-    def _k_of(self, frozen: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._k + frozen * (self._k_frozen - self._k) if self.enthalpy else self._k
+    def _lay_edges(self, a: float, b: float) -> None:
+        """The outer faces, half a voxel from what is held there."""
+        for axis, h in enumerate(self.spacing_m):
+            for face, end in zip(
+                _faces(_inner_along(self._g[axis], axis), axis), (0, -1), strict=True
+            ):
+                t, k, ice = (
+                    np.take(v, end, axis) for v in (_inner(self._t), self._k, self._k_frozen)
+                )
+                face[...] = 2.0 * (k + np.clip((b - t) / (b - a), 0.0, 1.0) * (ice - k)) / h**2
 
-    def _k_of_faces(
-        self, frozen: NDArray[np.float64], axis: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Conductivity on both sides of each face.
+    def _cut(self) -> None:
+        """Faces between free and held voxels beside rods: where, the free voxel, the factors."""
+        self._cuts = []
+        laid = self._laid[0]
+        if laid is None:
+            return
+        number = np.arange(self._fixed.size).reshape(self.shape)
+        for axis in range(3):
+            held, ids = _ends(self._fixed, axis), _ends(number, axis)
+            rods = _ends(laid.every, axis)
+            for free, fixed in ((0, 1), (1, 0)):
+                at = ~held[free] & held[fixed] & rods[fixed]
+                self._cuts.append(
+                    (axis, np.nonzero(at), ids[free][at], laid.factor[axis][at],
+                     laid.skin[axis][at])
+                )  # fmt: skip
 
-        A voxel in which the ice's edge lies looks to its frozen neighbour like ice and to its
-        thawed one like thawed tissue: averaged over the time the edge takes to cross it, that is
-        the resistance on each side. Mixing both would hold the edge back by a third of a voxel.
-        """
-        if not self.enthalpy:
-            return _ends(self._k, axis)
-        sides = []
-        ends = _ends(frozen, axis)
-        for own, other, k, ice in zip(
-            ends, ends[::-1], _ends(self._k, axis), _ends(self._k_frozen, axis), strict=True
-        ):
-            both = (own > 0) & (own < 1) & ((other == 0) | (other == 1))
-            sides.append(k + np.where(both, other, own) * (ice - k))
-        return sides[0], sides[1]
+    def _lay_cuts(self, a: float, b: float) -> None:
+        """To a rod's surface the free voxel's own k counts, then what the surface passes on."""
+        laid, transfer = self._laid
+        if laid is None:
+            return
+        for axis in range(3):
+            g = _between(_inner_along(self._g[axis], axis), axis)
+            g *= laid.factor[axis]
+        for axis, faces, free, factor, skin in self._cuts:
+            h = self.spacing_m[axis]
+            k, thawing = self._k.ravel()[free], _inner(self._t)[np.unravel_index(free, self.shape)]
+            ice = np.clip((b - thawing) / (b - a), 0.0, 1.0)
+            k = k + ice * (self._k_frozen.ravel()[free] - k)
+            g = _between(_inner_along(self._g[axis], axis), axis)
+            g[faces] = 1.0 / (h / (k * factor) + 1.0 / (transfer * skin)) / h
 
     def _set_perfusion(self) -> None:
-        still = self._shut
-        if self._freezing is not None:
-            still = still | (_inner(self._t) < self._knots[1])
-        _inner(self._w)[...] = np.where(still, 0.0, self._w_alive)
+        cold = self._knots[1] if self._freezing is not None else -np.inf
+        _perfuse(self._t, cold, self._shut, self._w_alive, self._w, _ranges(self.shape))
 
 
 def cem43_minutes(celsius: float, minutes: float, rule: Cem43) -> float:
@@ -861,6 +893,129 @@ def _rises(y: Any, *rest: Any) -> None:
         _rise_rows(y, *arrays, 0, (y.shape[0] - 2) * (y.shape[1] - 2))
     else:
         _rise_parallel(y, *arrays, ranges)
+
+
+# --- what changes with the temperature -----------------------------------------------------------
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _face(t0: Any, t1: Any, k0: Any, k1: Any, i0: Any, i1: Any, a: float, b: float) -> Any:
+    """What a face conducts, as a conductivity: the harmonic mean of both sides'.
+
+    A voxel in which the ice's edge lies looks to its frozen neighbour like ice and to its thawed
+    one like thawed tissue: averaged over the time the edge takes to cross it, that is the
+    resistance on each side. Mixing both would hold the edge back by a third of a voxel.
+    """
+    f0 = min(max((b - t0) / (b - a), 0.0), 1.0)
+    f1 = min(max((b - t1) / (b - a), 0.0), 1.0)
+    edge0, edge1 = 0.0 < f0 < 1.0, 0.0 < f1 < 1.0
+    near = k0 + (f1 if edge0 and not edge1 else f0) * (i0 - k0)
+    far = k1 + (f0 if edge1 and not edge0 else f1) * (i1 - k1)
+    return 2.0 * near * far / (near + far)
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _conducts(
+    t: Any, k: Any, ice: Any, a: float, b: float, over: Any, gz: Any, gy: Any, gx: Any, ranges: int
+) -> None:
+    """Write what every face between two voxels conducts; outer faces are insulated."""
+    nz, ny, nx = k.shape
+    for part in prange(ranges):
+        for r in range(nz * ny * part // ranges, nz * ny * (part + 1) // ranges):
+            z, y = r // ny, r % ny
+            for x in range(nx):
+                t0, k0, i0 = t[z + 1, y + 1, x + 1], k[z, y, x], ice[z, y, x]
+                if z == 0:
+                    gz[0, y + 1, x + 1] = 0.0
+                if y == 0:
+                    gy[z + 1, 0, x + 1] = 0.0
+                if x == 0:
+                    gx[z + 1, y + 1, 0] = 0.0
+                gz[z + 1, y + 1, x + 1] = (
+                    0.0
+                    if z + 1 == nz
+                    else over[0]
+                    * _face(
+                        t0, t[z + 2, y + 1, x + 1], k0, k[z + 1, y, x], i0, ice[z + 1, y, x], a, b
+                    )
+                )
+                gy[z + 1, y + 1, x + 1] = (
+                    0.0
+                    if y + 1 == ny
+                    else over[1]
+                    * _face(
+                        t0, t[z + 1, y + 2, x + 1], k0, k[z, y + 1, x], i0, ice[z, y + 1, x], a, b
+                    )
+                )
+                gx[z + 1, y + 1, x + 1] = (
+                    0.0
+                    if x + 1 == nx
+                    else over[2]
+                    * _face(
+                        t0, t[z + 1, y + 1, x + 2], k0, k[z, y, x + 1], i0, ice[z, y, x + 1], a, b
+                    )
+                )
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _fastest(
+    gz: Any, gy: Any, gx: Any, w: Any, capacity: Any, fixed: Any, out: Any, ranges: int
+) -> None:
+    """The fastest rate of each row's voxels, 1/s."""
+    nz, ny, nx = w.shape
+    for part in prange(ranges):
+        for r in range(nz * ny * part // ranges, nz * ny * (part + 1) // ranges):
+            z, y = r // ny, r % ny
+            worst = 0.0
+            for x in range(nx):
+                if fixed[z, y, x]:
+                    continue
+                total = (
+                    (gz[z, y + 1, x + 1] + gz[z + 1, y + 1, x + 1])
+                    + (gy[z + 1, y, x + 1] + gy[z + 1, y + 1, x + 1])
+                    + (gx[z + 1, y + 1, x] + gx[z + 1, y + 1, x + 1])
+                    + w[z, y, x]
+                )
+                worst = max(worst, total / capacity[z, y, x])
+            out[z, y] = worst
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _perfuse(t: Any, cold: float, shut: Any, alive: Any, out: Any, ranges: int) -> None:
+    """Blood flows where tissue is neither dead nor frozen."""
+    nz, ny, nx = alive.shape
+    for part in prange(ranges):
+        for r in range(nz * ny * part // ranges, nz * ny * (part + 1) // ranges):
+            z, y = r // ny, r % ny
+            for x in range(nx):
+                still = shut[z, y, x] or t[z + 1, y + 1, x + 1] < cold
+                out[z + 1, y + 1, x + 1] = 0.0 if still else alive[z, y, x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _piece(u: Any, knots: Any, c: Any) -> Any:
+    """The capacity of the piece of the enthalpy's curve on which a temperature lies."""
+    if u <= knots[0]:
+        return c[0]
+    if u <= knots[1]:
+        return c[1]
+    return c[3] if knots[2] < u <= knots[3] else c[2]
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _flattest(t0: Any, t1: Any, curve: Any, knots: Any, out: Any, ranges: int) -> None:
+    """Degrees for each unit of enthalpy, the fewer of two temperatures'."""
+    nz, ny, nx = curve.shape[:3]
+    for part in prange(ranges):
+        for r in range(nz * ny * part // ranges, nz * ny * (part + 1) // ranges):
+            z, y = r // ny, r % ny
+            for x in range(nx):
+                c = curve[z, y, x]
+                most = max(
+                    _piece(t0[z + 1, y + 1, x + 1], knots, c),
+                    _piece(t1[z + 1, y + 1, x + 1], knots, c),
+                )
+                out[z + 1, y + 1, x + 1] = 1.0 / most
 
 
 # --- dose ----------------------------------------------------------------------------------------

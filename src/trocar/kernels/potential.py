@@ -24,6 +24,7 @@ from numba import get_num_threads, njit, prange
 from numpy.typing import ArrayLike, NDArray
 
 from trocar.errors import InputError
+from trocar.kernels.rod import Laid
 
 Float = NDArray[np.floating[Any]]
 Bool = NDArray[np.bool_]
@@ -58,8 +59,10 @@ class Conductor:
     ``conductivity_s_m`` is an array of ``shape`` or a number; 0 insulates. ``electrodes`` are masks
     of voxels that touch no other's. ``outside_m`` is each voxel centre's distance from the nearest
     electrode's surface, negative inside (m); without it an electrode's surface runs through the
-    centres of its outermost voxels. ``far_from_m``, a point in the grid's own m (slice, row,
-    column; the first voxel's centre is 0), lets the tissue go on beyond the grid with the potential
+    centres of its outermost voxels. Thin rods are laid on the grid by ``rod.lay``; ``laid`` is
+    what it gave, its held voxels the electrodes. ``far_from_m``, a point in the grid's own m
+    (slice, row, column; the first voxel's centre is 0), lets the tissue go on beyond the grid with
+    the potential
     falling as 1/r from there: a ground pad far away. Without it the outer faces insulate.
 
     Raises InputError for shapes that do not agree and conductivities that cannot be.
@@ -73,6 +76,7 @@ class Conductor:
         spacing_m: tuple[float, float, float],
         electrodes: Sequence[Bool],
         outside_m: Float | None = None,
+        laid: Laid | None = None,
         far_from_m: Sequence[float] | None = None,
     ) -> None:
         if not electrodes:
@@ -91,6 +95,11 @@ class Conductor:
         self._fixed = np.logical_or.reduce(self._electrodes)
         if int(sum(np.count_nonzero(e) for e in electrodes)) != int(self._fixed.sum()):
             raise InputError("two electrodes hold the same voxel: metal overlaps; move one")
+        if laid is not None and laid.held[0].shape != shape:
+            raise InputError(f"rods were laid on shape {laid.held[0].shape}; expected {shape}")
+        if laid is not None and outside_m is not None:
+            raise InputError("give outside_m or laid, not both: each says where a surface is")
+        self._laid = laid
         self._outside = np.ones((0, 0, 0)) if outside_m is None else np.asarray(outside_m, float)
         self._far = None if far_from_m is None else tuple(float(v) for v in far_from_m)
         self.conduct(conductivity_s_m)
@@ -110,6 +119,10 @@ class Conductor:
         fine = _Level.empty(self.shape)
         areas = np.array([np.prod(self.spacing_m) / h**2 for h in self.spacing_m])
         _faces(sigma, self._fixed, self._outside, areas, fine.gz, fine.gy, fine.gx, self.shape[0])
+        if self._laid is not None:
+            fine.gz[1:-1] *= self._laid.factor[0]
+            fine.gy[:, 1:-1] *= self._laid.factor[1]
+            fine.gx[:, :, 1:-1] *= self._laid.factor[2]
         if self._far is not None:
             self._open(fine.d, sigma)
         self._beyond = fine.d.copy()  # to the far ground alone
