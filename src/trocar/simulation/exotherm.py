@@ -15,11 +15,11 @@ from scipy import ndimage
 
 from trocar.errors import InputError
 from trocar.facts import cement, limits, thermal
-from trocar.facts.tissue import value as hu
 from trocar.kernels import cure, heat
 from trocar.model.case import Finding, Gravity, gravest_first
 from trocar.model.result import Anatomy, CementHeat, Fill
 from trocar.model.space import Float, Grid, Mask, Volume
+from trocar.simulation.tissue_map import tissue_numbers
 
 Progress = Callable[[str, float], None]
 Bool = NDArray[np.bool_]
@@ -106,7 +106,7 @@ def _scene(
     grid, share = _cement_on_cubes(fill.fraction, anatomy.grid.frame, voxel_mm)
     values = ct.on(grid).values
     seen = ct.grid.contains(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1)))
-    names = _tissue_numbers(grid, values, anatomy, lesion)
+    names = tissue_numbers(grid, values, anatomy, lesion)
     rows = [thermal.tissue(n) for n in thermal.tissues()]
     capacity = np.array([r.capacity_j_m3k for r in rows])[names]
     conductivity = np.array([r.conductivity_w_mk for r in rows])[names]
@@ -163,29 +163,6 @@ def _cement_on_cubes(fraction: Volume, frame: str, voxel_mm: float) -> tuple[Gri
     return grid, share
 
 
-def _tissue_numbers(
-    grid: Grid, values: Float, anatomy: Anatomy, lesion: Mask | None
-) -> NDArray[np.intp]:
-    """Which of ``thermal.tissues()`` each voxel is."""
-    number = {n: i for i, n in enumerate(thermal.tissues())}
-    air_below = float(hu("hu_body"))
-    fat_below = (float(hu("hu_fat")) + float(hu("hu_muscle"))) / 2
-    cortical_from = float(hu("hu_cortical").low or hu("hu_cortical").mean)
-    bone = np.where(values >= cortical_from, number["cortical_bone"], number["cancellous_bone"])
-    out = np.where(values < fat_below, number["fat"], number["muscle"])
-    out[values < air_below] = number["lung"]
-    # Wide masks first: a nerve root inside its foramen stays a nerve root.
-    for name in sorted(anatomy.structures, key=lambda n: -anatomy.structures[n].voxels):
-        here = anatomy.structures[name].on(grid).values
-        tissue = thermal.tissue_of(name)
-        out[here] = bone[here] if tissue == thermal.BONE else number[tissue]
-    inside = anatomy.bone.on(grid).values
-    out[inside] = bone[inside]
-    if lesion is not None:
-        out[lesion.on(grid).values] = number["lytic_tumour"]
-    return out
-
-
 # --- the march ---------------------------------------------------------------------------------
 
 
@@ -212,7 +189,7 @@ def _set(
             blood_c=body_c,
         ),
         start_c=body_c + cement_part * (start_c - body_c),
-        cem43=_cem43(),
+        cem43=cem43_rule(),
         arrhenius=_bone_damage(),
         shut_at_omega=float(thermal.value("bone_damage_dead")),
     )
@@ -253,7 +230,8 @@ def _kinetics(name: str, age_s: float) -> tuple[cure.Kinetics, float]:
     return constants, cure.cure(constants, start_k=room_k, seconds=age_s).end
 
 
-def _cem43() -> heat.Cem43:
+def cem43_rule() -> heat.Cem43:
+    """How minutes at 43 degC are counted, from facts."""
     return heat.Cem43(
         above=float(thermal.value("cem43_base_above")),
         below=float(thermal.value("cem43_base_below")),
@@ -292,7 +270,7 @@ def _reading(scene: _Scene, course: _Course, anatomy: Anatomy) -> CementHeat:
     killed = dead & scene.bone
     dead_ml = float((1.0 - scene.share)[killed].sum() * scene.grid.voxel_ml)
     over, findings = _judged(peaks, doses)
-    unknown = _unknown(anatomy)
+    unknown = unknown_near(anatomy)
     findings += _unknown_findings(unknown)
     unseen = tissue & ~scene.seen
     strictest = thermal.limit("spinal_canal")
@@ -368,7 +346,7 @@ def _judged(peaks: dict[str, float], doses: dict[str, float]) -> tuple[list[str]
     return over, findings
 
 
-def _unknown(anatomy: Anatomy) -> list[str]:
+def unknown_near(anatomy: Anatomy) -> list[str]:
     """What matters here and was not identified, by the reading or by its absence."""
     out = list(anatomy.missing)
     if anatomy.site.kind in ("vertebra", "sacrum"):
