@@ -54,6 +54,7 @@ _SIDES = ("left", "right")
 _MARGIN_MM = {"heat": 20.0, "ice": 25.0}  # computed around what works; nearly two decay lengths
 _RELATIVES = ("canal", "nerve", "unknown")  # neural, or treated as such
 _MOST_VOXELS = 3_000_000
+_MOST_MIN = 1e6  # of CEM43; beyond, dead is dead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -857,7 +858,9 @@ def _reading(
         heats=heats,
         peak_c=Volume(grid=grid, values=body.peak_c.copy(), unit="degC"),
         lowest_c=Volume(grid=grid, values=body.lowest_c.copy(), unit="degC"),
-        cem43_min=Volume(grid=grid, values=body.cem43_min.astype(np.float32), unit="min"),
+        cem43_min=Volume(
+            grid=grid, values=np.minimum(body.cem43_min, _MOST_MIN).astype(np.float32), unit="min"
+        ),
         dead=Mask(grid=grid, values=course.dead.copy()),
         dead_s=Volume(grid=grid, values=course.dead_s.astype(np.float32), unit="s"),
         dead_ml=float(np.count_nonzero(course.dead)) * grid.voxel_ml,
@@ -891,7 +894,7 @@ def _structure(
     body = course.body
     peak = float(body.peak_c[at].max())
     lowest = float(body.lowest_c[at].min())
-    dose = float(body.cem43_min[at].max())
+    dose = min(float(body.cem43_min[at].max()), _MOST_MIN)
     return StructureDose(
         structure=name,
         peak_c=peak,
