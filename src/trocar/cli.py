@@ -15,8 +15,10 @@ from trocar import NOTICE, __version__
 from trocar.errors import InputError, TrocarError
 
 if TYPE_CHECKING:
+    from trocar.model.ablation import Protection
     from trocar.model.study import Study
     from trocar.pathway import FollowedLesion, Planned
+    from trocar.pathway.ablation import AblationCase
     from trocar.pathway.cement import AssessedCase, CementCase
     from trocar.phantom import Phantom
 
@@ -281,6 +283,92 @@ def cement(
             progress=tell,
         )
     _say_planned(case.planned, files, as_json, (case, None))
+
+
+@app.command()
+def ablate(
+    ct: Annotated[Path, typer.Argument(help="DICOM folder, zip or file; NIfTI, NRRD or MHA.")],
+    site: Site_,
+    labels: Labels_ = None,
+    lesion: Lesion_ = None,
+    series: Annotated[
+        str | None, typer.Option(help="Series number or UID when the folder holds several.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the sheets.")] = Path(
+        "trocar-out"
+    ),
+    case_id: Annotated[
+        str | None, typer.Option("--case", help="Pseudonym printed on the sheet.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", "-d", help="An applicator by its name; 'list' shows them.")
+    ] = "osteocool_15",
+    place: Annotated[
+        str,
+        typer.Option(help="search: fewest applicators, shortest time; needle: as planned."),
+    ] = "search",
+    applicators: Annotated[
+        int | None,
+        typer.Option(
+            "--applicators", "-n", help="How many: at most (search, 5), or just (needle, 1)."
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Time of heating or of each freeze (place needle).")
+    ] = None,
+    pulled_back: Annotated[
+        float, typer.Option("--pulled-back", help="mm the needle is pulled back (place needle).")
+    ] = 0.0,
+    margin: Annotated[
+        float | None, typer.Option(help="mm around the lesion that should die, too.")
+    ] = None,
+    protect: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="gas:STRUCTURE:MM, fluid:STRUCTURE:MM or thermocouple:STRUCTURE:DEGC; repeat it."
+        ),
+    ] = None,
+    language: Language = "en",
+    seed: Seed = 0,
+    viewer: Viewer = True,
+    as_json: Json = False,
+) -> None:
+    """Plan an ablation: what dies, and how warm or cold every nerve gets."""
+    from trocar.facts.ablation import applicators as known
+    from trocar.pathway.ablation import ablate_case
+
+    _check_language(language)
+    if device == "list":
+        print("\n".join(known()))
+        return
+    mask, point = _lesion_argument(lesion)
+    protections = tuple(_protection(text) for text in protect or ())
+    with _progress(as_json) as tell:
+        case, files = ablate_case(
+            ct,
+            site=site,
+            out=out,
+            labels=labels,
+            lesion=mask,
+            click=None if point is None or point[0] == "ball" else point,
+            ball_mm=point[1] if point is not None and point[0] == "ball" else None,
+            series=series,
+            case_id=case_id,
+            language=language,
+            viewer=viewer,
+            seed=seed,
+            options={
+                "device": device,
+                "place": place,
+                "applicators": applicators or (5 if place == "search" else 1),
+                "seconds": seconds,
+                "pulled_back_mm": pulled_back,
+                "margin_mm": margin,
+                "protections": protections,
+            },
+            progress=tell,
+        )
+    _say_planned(case.planned, files, as_json, ablation=case)
 
 
 @app.command()
@@ -702,12 +790,15 @@ def _say_planned(
     files: dict[str, Path],
     as_json: bool,
     cement: tuple[CementCase | None, AssessedCase | None] = (None, None),
+    ablation: AblationCase | None = None,
 ) -> None:
     """Tell what was found: the gravest first, then the best needle, then where the sheet is."""
     plan = planned.plan
     case, assessed = cement
     if as_json:
         told = _summary(planned, files)
+        if ablation is not None:
+            told["ablation"] = _ablation_summary(ablation)
         if case is not None:
             told["cement"] = _cement_summary(case)
         if assessed is not None:
@@ -741,6 +832,9 @@ def _say_planned(
             names = ", ".join(m.replace("_", " ") for m in planned.anatomy.missing)
             print(f"        not identified, so not kept away from: {names}")
     print(f"sheet   {files['sheet']}")
+    if ablation is not None:
+        _say_ablation(ablation)
+        print(f"sheet   {files['ablation sheet']}")
     if case is not None:
         _say_cement(case)
         print(f"sheet   {files['cement sheet']}")
@@ -777,6 +871,79 @@ def _say_cement(case: CementCase) -> None:
     lesion = "" if filled.lesion_fill is None else f", lesion {100 * filled.lesion_fill:.0f} % full"
     outside = f"{filled.leaked_ml:.2f} ml outside"
     print(f"        simulated: {filled.volume_ml:.1f} ml in, {outside}{lesion}")
+
+
+def _protection(text: str) -> Protection:
+    """What ``--protect`` says.
+
+    >>> _protection("gas:spinal_canal:5").gap_mm
+    5.0
+    """
+    from trocar.model.ablation import Protection
+
+    parts = text.split(":")
+    try:
+        kind, structure, number = parts[0], parts[1], float(parts[2])
+        if len(parts) != 3 or kind not in ("gas", "fluid", "thermocouple"):
+            raise ValueError
+    except (IndexError, ValueError):
+        raise InputError(
+            f"--protect {text!r} is not one trocar knows; write gas:STRUCTURE:MM, "
+            "fluid:STRUCTURE:MM or thermocouple:STRUCTURE:DEGC, such as gas:spinal_canal:5"
+        ) from None
+    if kind == "thermocouple":
+        return Protection(kind="thermocouple", structure=structure, stop_c=number)
+    return Protection(kind="gas" if kind == "gas" else "fluid", structure=structure, gap_mm=number)
+
+
+def _say_ablation(case: AblationCase) -> None:
+    """The gravest first; then what, how long, what dies; then what a change would do."""
+    from trocar.model.case import gravest_first
+    from trocar.report.words import say
+
+    plan, dose = case.plan, case.dose
+    for finding in gravest_first((*dose.findings, *(r.finding for r in plan.rules))):
+        if finding.gravity != "note":
+            print(f"{finding.gravity.value.upper():8}{say(finding, 'en')}")
+    device = plan.applicators[0].device.name
+    told = "heat" if plan.heats else "freeze, thaw, freeze"
+    print(f"ablate  {len(plan.applicators)} x {device}, {told}, {plan.seconds / 60:.1f} minutes")
+    for number, one in enumerate(plan.applicators, start=1):
+        print(f"        {number}: {one.route}, tip at {one.path.length_mm:.0f} mm from the skin")
+    covered = (
+        "" if dose.lesion_covered is None else f", {100 * dose.lesion_covered:.0f} % of lesion"
+    )
+    print(f"        simulated: {dose.dead_ml:.1f} ml die{covered}")
+    for other in case.search.alternatives:
+        print(f"try     {say(other.change, 'en')} -> nerves: {other.verdict}")
+
+
+def _ablation_summary(case: AblationCase) -> dict[str, Any]:
+    from trocar.io.exports import plain
+
+    plan, dose = case.plan, case.dose
+    return {
+        "device": plan.applicators[0].device.name,
+        "applicators": len(plan.applicators),
+        "seconds": plan.seconds,
+        "verdict": dose.verdict,
+        "dead_ml": dose.dead_ml,
+        "lesion_covered": dose.lesion_covered,
+        "min_margin_mm": dose.min_margin_mm,
+        "structures": [
+            {
+                "structure": s.structure,
+                "verdict": s.verdict,
+                "peak_c": s.peak_c,
+                "lowest_c": s.lowest_c,
+                "cem43_min": s.cem43_min,
+                "distance_mm": plain(s.distance_mm),
+            }
+            for s in dose.structures
+        ],
+        "unknown": list(dose.unknown),
+        "findings": [{"gravity": f.gravity.value, "text": str(f)} for f in dose.findings],
+    }
 
 
 def _say_assessed(case: AssessedCase) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, spatial
 
 from trocar.errors import InputError
 from trocar.facts import ablation as facts
@@ -51,7 +51,7 @@ _TOLERANCE_K = {"heat": 0.02, "boil": 0.2, "ice": 1.0}  # error of one step; hal
 _BOILS_FROM = 95.0  # a target below this leaves water where it is
 _NEIGHBOURS = ndimage.generate_binary_structure(3, 1)
 _SIDES = ("left", "right")
-_MARGIN_MM = {"heat": 20.0, "ice": 25.0}  # computed around what works; nearly two decay lengths
+_MARGIN_MM = {"rf": 20.0, "rf_bipolar": 20.0, "microwave": 30.0, "cryo": 25.0}  # computed around
 _RELATIVES = ("canal", "nerve", "unknown")  # neural, or treated as such
 _MOST_VOXELS = 3_000_000
 _MOST_MIN = 1e6  # of CEM43; beyond, dead is dead
@@ -165,6 +165,7 @@ class _Scene:
     bone: Bool
     seen: Bool
     pieces_missing: tuple[str, ...]
+    beyond: dict[str, Mask]  # canal and nerves that were identified and lie outside the box
 
     @property
     def h_m(self) -> float:
@@ -231,6 +232,13 @@ def _scene(
         bone=anatomy.bone.on(grid).values,
         seen=seen,
         pieces_missing=missing,
+        beyond={
+            n: m
+            for n, m in anatomy.structures.items()
+            if limits.kind(n) in _RELATIVES
+            and not m.is_empty
+            and not any(k == n or k.startswith(f"{n}_") for k in structures)
+        },
     )
 
 
@@ -238,7 +246,7 @@ def _grid(
     ct: Volume, anatomy: Anatomy, plan: AblationPlan, lesion: Mask | None, voxel_mm: float | None
 ) -> Grid:
     """Cubes around all that works at any time, and around the lesion with its margin."""
-    margin = _MARGIN_MM["heat" if plan.heats else "ice"]
+    margin = max(_MARGIN_MM[p.device.kind] for p in plan.applicators)
     ends = []
     pulls = sorted({p.pulled_mm for p in plan.phases if p.mode in ("heat", "freeze")} or {0.0})
     for k, placed in enumerate(plan.applicators, start=1):
@@ -398,10 +406,14 @@ class _Rf:
         self.conductor: Conductor | None = None
         self.field: Field | None = None
         self._share = np.zeros(0)
-        self.beside = ndimage.binary_dilation(self.where, _NEIGHBOURS) & ~self.where & ~self.shaft
-        if device.kind == "rf_bipolar":  # the hottest place is beside the gap
-            gap = ndimage.binary_dilation(self.shaft & ~_behind(self.scene, a, u, h), _NEIGHBOURS)
-            self.beside |= gap & ~self.where
+        self.shaft_gap = self.shaft & ~_behind(self.scene, a, u, h)
+        self._volts = (0.5, -0.5) if device.kind == "rf_bipolar" else (1.0,)
+        free = ~self.where & ~self.shaft
+        self._skins = [
+            np.flatnonzero(ndimage.binary_dilation(one, _NEIGHBOURS) & free)
+            for one in self.laid.held
+        ]
+        self._skin = np.unique(np.concatenate(self._skins))
         self.least_ohm = float("inf")
         self._last: tuple[float, float] | None = None
 
@@ -412,6 +424,7 @@ class _Rf:
             return
         sigma = self.scene.electric * share
         sigma[self.shaft] = 0.0
+        self._sigma = sigma
         bipolar = self.placed.device.kind == "rf_bipolar"
         if self.conductor is None:
             h = self.scene.h_m
@@ -422,9 +435,8 @@ class _Rf:
             )  # fmt: skip
         else:
             self.conductor.conduct(sigma)
-        volts = [0.5, -0.5] if bipolar else [1.0]
         start = None if self.field is None else self.field.volts
-        self.field = self.conductor.solve(volts, start=start, tolerance=1e-4)
+        self.field = self.conductor.solve(self._volts, start=start, tolerance=1e-4)
         self._share = share
         if not self.field.power_w > 0:
             raise InputError(
@@ -436,6 +448,26 @@ class _Rf:
     def ohm(self) -> float:
         assert self.field is not None
         return 1.0 / self.field.power_w  # one volt is laid on
+
+    def reads(self, celsius: Float) -> float:
+        """What a thermocouple in the needle shows: the mean of the hotter half of its surface.
+
+        Cubes are coarse beside a thin needle. From a cube's centre to the surface tissue gets
+        warmer by sigma U^2 / 2 k, with U the voltage between them: so potential and temperature go
+        together around a conductor that takes no heat itself (Kohlrausch).
+        """
+        flat = celsius.ravel()
+        found = [flat[np.flatnonzero(self.shaft_gap)]]
+        for skin, volt in zip(self._skins, self._volts, strict=True):
+            t = flat[skin]
+            if self.field is not None and self.power_w > 0:
+                fall = (volt - self.field.volts.ravel()[skin]) ** 2
+                scale = self.power_w / self.field.power_w
+                k = self.scene.conductivity.ravel()[skin]
+                t = t + self._sigma.ravel()[skin] * fall * scale / (2.0 * k)
+            found.append(t)
+        every = np.sort(np.concatenate(found))
+        return float(every[len(every) // 2 :].mean())
 
     def drive(self, celsius: Float, wanted_c: float | None, most_w: float, now_s: float) -> Float:
         """Set the power for the next moments; returns the heat it makes, W/m3."""
@@ -457,10 +489,8 @@ class _Rf:
         if wanted_c is None:
             self.power_w = most_w
             return self.power_w * unit
-        spot = np.flatnonzero(self.beside)
-        temperature = celsius.ravel()[spot]
-        t = float(temperature.max())
-        per_watt = float((unit.ravel()[spot] / self.scene.capacity.ravel()[spot]).max())
+        t = self.reads(celsius)
+        per_watt = float((unit.ravel()[self._skin] / self.scene.capacity.ravel()[self._skin]).max())
         gone = 0.0
         if self._last is not None and now_s > self._last[1]:
             gone = (t - self._last[0]) / (now_s - self._last[1])
@@ -735,7 +765,7 @@ def _act(
         source += made
         powers.append(tool.power_w)
         ohms.append(tool.ohm)
-        surfaces.append(float(now[tool.beside].max()))
+        surfaces.append(tool.reads(now))
         if device.cooled_c is not None:
             held |= tool.where
             laid_cooled, cold_c = tool.laid, device.cooled_c
@@ -837,6 +867,9 @@ def _reading(
         for name, at in scene.structures.items()
         if limits.kind(name) not in ("other_bone", "metal")
     )
+    structures += tuple(
+        _out_of_reach(name, mask, zone, scene, course) for name, mask in scene.beyond.items()
+    )
     points, margins = _margins(scene, course.dead)
     rim = _rim(scene, plan.margin_mm)
     unknown = unknown_near(anatomy)
@@ -849,6 +882,15 @@ def _reading(
             Finding(
                 gravity=Gravity.CAUTION,
                 message="Heat or cold reaches beyond the image: what lies there is not known.",
+            )
+        )
+    if _at_the_edge(zone):
+        unknown.append("beyond what was computed")
+        findings.append(
+            Finding(
+                gravity=Gravity.CAUTION,
+                message="What dies or freezes reaches the edge of what was computed: it is larger "
+                "than shown.",
             )
         )
     total = int(np.count_nonzero(scene.lesion))
@@ -909,6 +951,28 @@ def _structure(
     )
 
 
+def _out_of_reach(
+    name: str, mask: Mask, zone: Bool, scene: _Scene, course: _Course
+) -> StructureDose:
+    """Canal and nerves beyond what was computed: at body temperature, and how far away."""
+    body_c = float(thermal.value("blood_temperature"))
+    distance = float("inf")
+    if zone.any():
+        tree = spatial.cKDTree(scene.grid.to_world(np.argwhere(zone).astype(float)))
+        distance = float(tree.query(mask.points_mm())[0].min())
+    calm = np.full(len(course.times), body_c)
+    return StructureDose(
+        structure=name,
+        peak_c=body_c,
+        lowest_c=body_c,
+        cem43_min=0.0,
+        verdict=_verdict(name, True, body_c, body_c, 0.0, distance),
+        distance_mm=distance,
+        warmest_c=calm,
+        coldest_c=calm,
+    )
+
+
 def _verdict(
     name: str, heats: bool, peak: float, lowest: float, dose: float, distance_mm: float
 ) -> Verdict:
@@ -958,6 +1022,10 @@ def _zone(scene: _Scene, plan: AblationPlan, dead: Bool) -> tuple[float, float] 
     length = float(along.max() - along.min()) + h
     counts = np.bincount(np.floor((along - along.min()) / h).astype(int))
     return length, 2.0 * float(np.sqrt(counts.max() * h**2 / np.pi))
+
+
+def _at_the_edge(zone: Bool) -> bool:
+    return any(bool(np.take(zone, end, axis).any()) for axis in range(3) for end in (0, -1))
 
 
 def _reaches(unseen: Bool, course: _Course, heats: bool) -> bool:

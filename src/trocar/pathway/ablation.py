@@ -1,0 +1,229 @@
+"""Ablation in order: place applicators, simulate heat or ice, see to the nerves, write it up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trocar.errors import InputError
+from trocar.model.ablation import AblationPlan, Placed, Protection, ThermalDose
+from trocar.model.case import Finding, Gravity
+from trocar.model.result import Fill, Run
+from trocar.model.space import Segment
+from trocar.pathway import Planned, Progress, plan_case, staged
+from trocar.pathway.cement import _run, _Spans, _used
+
+if TYPE_CHECKING:
+    from trocar.planning.ablation import AblationSearch
+
+_TRACKS = 24  # needles to choose tracks from when several applicators may be needed
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AblationCase:
+    """A lesion with its needles, its ablation plan, the thermal dose and the changes tried."""
+
+    planned: Planned
+    search: AblationSearch
+    run: Run
+
+    @property
+    def plan(self) -> AblationPlan:
+        """The ablation plan."""
+        return self.search.plan
+
+    @property
+    def dose(self) -> ThermalDose:
+        """What it does."""
+        return self.search.dose
+
+
+def ablate_lesion(
+    planned: Planned,
+    *,
+    device: str = "osteocool_15",
+    place: str = "search",
+    applicators: int = 5,
+    seconds: float | None = None,
+    pulled_back_mm: float = 0.0,
+    margin_mm: float | None = None,
+    protections: Sequence[Protection] = (),
+    filled: Fill | None = None,
+    interval: bool = True,
+    command: str = "ablate_lesion",
+    progress: Progress | None = None,
+) -> AblationCase:
+    """How much of this planned lesion dies, and how warm or cold does every nerve get?
+
+    With ``place`` "search" the fewest applicators (at most ``applicators``) and the shortest time
+    are looked for along the needles of the plan. With "needle" the plan's best needle (or best set
+    of ``applicators``) is used as it is, pulled back by ``pulled_back_mm``, for ``seconds`` or the
+    device's own time. ``filled`` is cement already in place. With ``interval`` a low and a high run
+    are added. Raises InputError when the plan has no needle, for an unknown device and for a time
+    or a place that cannot be.
+    """
+    from trocar.facts.ablation import applicator
+    from trocar.planning import ablation as plans
+    from trocar.simulation.ablation import ablate, ablate_interval
+
+    started, clock = datetime.now(UTC), time.perf_counter()
+    tell = _Spans(progress)
+    tool = applicator(device)
+    lesion, anatomy, ct = planned.lesion.mask, planned.anatomy, planned.scan.volume
+    if place not in ("search", "needle"):
+        raise InputError(f"--place {place!r}; expected 'search' or 'needle'")
+    if pulled_back_mm < 0:
+        raise InputError(f"pulled back by {pulled_back_mm:g} mm; expected 0 or more")
+    if place == "search" and (pulled_back_mm or seconds is not None):
+        raise InputError(
+            "a search finds depth and time itself; give --place needle to set them by hand"
+        )
+    if not planned.plan.options:
+        raise InputError(
+            f"no needle reaches the lesion in {planned.plan.site} safely, so no applicator can be "
+            "placed; the plan sheet says why"
+        )
+    count = [0]
+
+    def measure(plan: AblationPlan) -> ThermalDose:
+        count[0] += 1
+        start = 0.9 * (1 - 0.9 ** (count[0] - 1))  # how many there will be is not known before
+        end = 0.9 * (1 - 0.9 ** count[0])
+        return ablate(
+            ct, anatomy, plan, lesion=lesion, filled=filled,
+            progress=tell.during("ablation", start, end),
+        )  # fmt: skip
+
+    if place == "search":
+        tracks = [plans.Track(path=o.path, route=o.route) for o in planned.plan.options]
+        found = plans.plan_ablation(
+            anatomy, lesion, tracks, tool, measure, lesion_id=planned.lesion.lesion_id,
+            margin_mm=margin_mm, most=applicators,
+        )  # fmt: skip
+        if protections:
+            guarded = replace(found.plan, protections=tuple(protections))
+            found = plans.AblationSearch(plan=guarded, dose=measure(guarded))
+    else:
+        used = _used(planned, applicators)
+        placed = [
+            Placed(
+                device=tool,
+                path=Segment(start_mm=o.entry_mm, end_mm=o.path.at_mm(o.depth_mm - pulled_back_mm)),
+                route=o.route,
+            )
+            for o in used
+        ]
+        by_hand = plans.by_hand(
+            planned.plan.site, planned.lesion.lesion_id, placed, margin_mm=margin_mm,
+            phases=plans.protocol(tool, seconds), protections=protections,
+        )  # fmt: skip
+        found = plans.AblationSearch(plan=by_hand, dose=measure(by_hand))
+        others = list(plans.alternatives(found, measure))
+        forward = plans.moved_forward(by_hand, [o.path for o in used])
+        if forward is not None and plans.neural_verdict(found.dose) in ("stop", "caution"):
+            change = Finding(
+                gravity=Gravity.NOTE,
+                message="The needle {mm:.0f} mm deeper, as planned.",
+                values={"mm": pulled_back_mm},
+            )
+            others.append(plans.Alternative(change=change, plan=forward, dose=measure(forward)))
+        found = replace(found, alternatives=tuple(others))
+    if interval:
+        whole = ablate_interval(
+            ct, anatomy, found.plan, lesion=lesion, filled=filled,
+            progress=tell.during("low and high run", 0.9, 0.98),
+        )  # fmt: skip
+        found = replace(found, dose=whole)
+    found = replace(found, plan=plans.judged(found.plan, found.dose))
+    return AblationCase(
+        planned=planned,
+        search=found,
+        run=_run(
+            command,
+            started,
+            clock,
+            0,
+            inputs={planned.scan.name: planned.scan.sha256}
+            | (dict(planned.plan.run.inputs) if planned.plan.run else {}),
+            parameters={
+                "site": str(planned.plan.site),
+                "device": tool.name,
+                "place": place,
+                "applicators": len(found.plan.applicators),
+                "seconds": found.plan.seconds,
+                "pulled_back_mm": pulled_back_mm,
+                "margin_mm": found.plan.margin_mm,
+                "cement": "none" if filled is None else filled.origin,
+                "protections": [f"{p.kind} at {p.structure}" for p in found.plan.protections],
+                "constants": dict(found.dose.constants),
+            },
+        ),
+    )
+
+
+def ablate_case(
+    ct: Path | str,
+    *,
+    out: Path | str,
+    language: str = "en",
+    viewer: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+    options: Mapping[str, Any] | None = None,
+    **how: Any,
+) -> tuple[AblationCase, dict[str, Path]]:
+    """From files to a plan sheet and an ablation sheet in ``out``.
+
+    ``how`` are the arguments of ``pathway.plan_case``, ``options`` those of ``ablate_lesion``.
+    """
+    from trocar.facts.ablation import applicator
+
+    given = dict(options or {})
+    applicator(given.get("device", "osteocool_15"))  # before the minutes of reading, not after
+    tell = _Spans(progress)
+    if given.get("place", "search") == "search" and int(given.get("applicators", 5)) > 2:
+        how.setdefault("count", _TRACKS)
+    planned, files = plan_case(
+        ct, out=out, language=language, viewer=viewer, seed=seed,
+        progress=tell.during("", 0.0, 0.5), **how,
+    )  # fmt: skip
+    case = ablate_lesion(
+        planned, command="trocar ablate", progress=tell.during("", 0.5, 0.98), **given
+    )
+    told = write_ablation_case(out, case, language=language, viewer=viewer)
+    tell("sheet", 1.0)
+    return case, files | told
+
+
+def write_ablation_case(
+    out: Path | str, case: AblationCase, *, language: str = "en", viewer: bool = True
+) -> dict[str, Path]:
+    """Write the ablation sheet and its companions into a folder: all of them, or none."""
+    from trocar.io.ablation import write_ablation
+    from trocar.report.ablation import write_ablation_sheet
+    from trocar.report.words import say
+
+    planned = case.planned
+    with staged(out) as (stage, keep):
+        files = write_ablation(
+            stage, scan=planned.scan, plan=case.plan, dose=case.dose,
+            alternatives=[
+                (say(a.change, "en"), a.plan, a.dose) for a in case.search.alternatives
+            ],
+            run=case.run,
+        )  # fmt: skip
+        files["ablation sheet"] = write_ablation_sheet(
+            stage / "ablation.html",
+            scan=planned.scan,
+            anatomy=planned.anatomy,
+            lesion=planned.lesion,
+            search=case.search,
+            language=language,
+            viewer=viewer,
+            run=case.run,
+        )
+        return keep(files)
