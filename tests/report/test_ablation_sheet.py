@@ -372,8 +372,8 @@ def test_chinese_leaves_nothing_untranslated(parts, tmp_path, monkeypatch) -> No
 def test_every_sentence_of_the_ablation_has_its_chinese() -> None:
     root = Path(trocar.__file__).parent
     said: set[str] = set()
-    for file in ("simulation/ablation.py", "planning/ablation.py", "report/ablation.py",
-                 "report/ablation_figures.py"):  # fmt: skip
+    for file in ("simulation/ablation.py", "planning/ablation.py", "pathway/ablation.py",
+                 "report/ablation.py", "report/ablation_figures.py"):  # fmt: skip
         for call in ast.walk(ast.parse((root / file).read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call):
                 said |= {text for text in _spoken(call) if text}

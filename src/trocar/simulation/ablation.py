@@ -414,7 +414,7 @@ class _Rf:
             for one in self.laid.held
         ]
         self._skin = np.unique(np.concatenate(self._skins))
-        self.least_ohm = float("inf")
+        self.first_ohm = float("nan")
         self._last: tuple[float, float] | None = None
 
     def look(self, celsius: Float) -> None:
@@ -469,7 +469,18 @@ class _Rf:
         every = np.sort(np.concatenate(found))
         return float(every[len(every) // 2 :].mean())
 
-    def drive(self, celsius: Float, wanted_c: float | None, most_w: float, now_s: float) -> Float:
+    def _jump(self, celsius: Float) -> float:
+        """By how much the reading rises at once for each watt more."""
+        before, self.power_w = self.power_w, 0.0
+        cold = self.reads(celsius)
+        self.power_w = 1.0
+        out = self.reads(celsius) - cold
+        self.power_w = before
+        return out
+
+    def drive(
+        self, celsius: Float, wanted_c: float | None, most_w: float, now_s: float, step_s: float
+    ) -> Float:
         """Set the power for the next moments; returns the heat it makes, W/m3."""
         self.look(celsius)
         assert self.field is not None
@@ -477,11 +488,11 @@ class _Rf:
         if now_s < self.off_until_s:
             self.power_w = 0.0
             return self.power_w * unit
-        self.least_ohm = min(self.least_ohm, self.ohm)
-        rise = self.ohm - self.least_ohm
-        if rise > min(
+        if np.isnan(self.first_ohm):
+            self.first_ohm = self.ohm
+        if self.ohm - self.first_ohm > min(
             float(facts.value("impedance_rise_ohm")),
-            float(facts.value("impedance_rise_share")) * self.least_ohm,
+            float(facts.value("impedance_rise_share")) * self.first_ohm,
         ):
             self.off_until_s = now_s + float(facts.value("roll_off_rest"))
             self.power_w = 0.0
@@ -489,15 +500,16 @@ class _Rf:
         if wanted_c is None:
             self.power_w = most_w
             return self.power_w * unit
-        t = self.reads(celsius)
-        per_watt = float((unit.ravel()[self._skin] / self.scene.capacity.ravel()[self._skin]).max())
-        gone = 0.0
+        t, jump = self.reads(celsius), self._jump(celsius)
+        here = unit.ravel()[self._skin] / self.scene.capacity.ravel()[self._skin]
+        slow, gone = t - jump * self.power_w, 0.0
         if self._last is not None and now_s > self._last[1]:
-            gone = (t - self._last[0]) / (now_s - self._last[1])
-        self._last = (t, now_s)
+            gone = (slow - self._last[0]) / (now_s - self._last[1])
+        self._last = (slow, now_s)
         # Power changes by what would make good the difference in a few seconds, less what the
-        # temperature is doing already.
-        self.power_w += ((wanted_c - t) / _SETTLE_S - gone) / max(per_watt, 1e-9)
+        # temperature is doing already; some of a change shows at once.
+        rate = float(here.max()) + jump / step_s
+        self.power_w += ((wanted_c - t) / _SETTLE_S - gone) / max(rate, 1e-9)
         self.power_w = min(max(self.power_w, 0.0), most_w)
         return self.power_w * unit
 
@@ -760,7 +772,7 @@ def _act(
         else:
             most *= phase.level * ramp
         rolled = tool.off_until_s
-        made = tool.drive(now, wanted, 0.0 if halted else most, body.time_s)
+        made = tool.drive(now, wanted, 0.0 if halted else most, body.time_s, step)
         course.rolled_off += int(tool.off_until_s > rolled)
         source += made
         powers.append(tool.power_w)
