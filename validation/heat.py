@@ -3,7 +3,7 @@
     python validation/heat.py
 
 Runs the simulation of ablation in blocks of gel, meat or tumour and in a synthetic vertebra, sets
-what was published beside what is computed, and writes its page. About five minutes on two cores.
+what was published beside what is computed, and writes its page. Some minutes on two cores.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from trocar.pathway import Planned, Progress, plan_case, staged
 from trocar.pathway.cement import _run, _Spans, _used
 
 if TYPE_CHECKING:
-    from trocar.planning.ablation import AblationSearch
+    from trocar.planning.ablation import AblationSearch, Alternative, Measure
 
+_SUGGESTIONS = 3  # changes held against three runs before the best is believed
 _TRACKS = 24  # needles to choose tracks from when several applicators may be needed
 
 
@@ -123,14 +124,7 @@ def ablate_lesion(
         )  # fmt: skip
         found = plans.AblationSearch(plan=by_hand, dose=measure(by_hand))
         others = list(plans.alternatives(found, measure))
-        forward = plans.moved_forward(by_hand, [o.path for o in used])
-        if forward is not None and plans.neural_verdict(found.dose) in ("stop", "caution"):
-            change = Finding(
-                gravity=Gravity.NOTE,
-                message="The needle {mm:.0f} mm deeper, as planned.",
-                values={"mm": pulled_back_mm},
-            )
-            others.append(plans.Alternative(change=change, plan=forward, dose=measure(forward)))
+        others += _deeper(by_hand, [o.path for o in used], pulled_back_mm, found, measure)
         found = replace(found, alternatives=tuple(others))
     if interval:
         whole = ablate_interval(
@@ -138,6 +132,18 @@ def ablate_lesion(
             progress=tell.during("low and high run", 0.9, 0.98),
         )  # fmt: skip
         found = replace(found, dose=whole)
+        # What is suggested is held against the same three runs as the plan itself.
+        for _ in range(_SUGGESTIONS):
+            best = found.suggested
+            if best is None or best.dose.covered_low is not None:
+                break
+            again = ablate_interval(ct, anatomy, best.plan, lesion=lesion, filled=filled)
+            found = replace(
+                found,
+                alternatives=tuple(
+                    replace(a, dose=again) if a is best else a for a in found.alternatives
+                ),
+            )
     found = replace(found, plan=plans.judged(found.plan, found.dose))
     return AblationCase(
         planned=planned,
@@ -163,6 +169,39 @@ def ablate_lesion(
             },
         ),
     )
+
+
+def _deeper(
+    plan: AblationPlan, tracks: Sequence[Segment], pulled_back_mm: float, found: AblationSearch,
+    measure: Measure,
+) -> list[Alternative]:  # fmt: skip
+    """The needles as deep as planned; and with dextrose where that is not enough for a nerve."""
+    from trocar.planning import ablation as plans
+
+    forward = plans.moved_forward(plan, tracks)
+    if forward is None or plans.neural_verdict(found.dose) not in ("stop", "caution"):
+        return []
+    change = Finding(
+        gravity=Gravity.NOTE,
+        message="The needle {mm:.0f} mm deeper, as planned.",
+        values={"mm": pulled_back_mm},
+    )
+    first = plans.Alternative(change=change, plan=forward, dose=measure(forward))
+    out = [first]
+    names = plans.troubled(first.dose)
+    if names:
+        guarded, gap = plans.with_fluid(forward, names)
+        both = Finding(
+            gravity=Gravity.NOTE,
+            message="The needle {mm:.0f} mm deeper, as planned, and dextrose 5 %, a layer of "
+            "{gap:.0f} mm before {names}.",
+            values={
+                "mm": pulled_back_mm, "gap": gap,
+                "names": ", ".join(n.replace("_", " ") for n in names),
+            },
+        )  # fmt: skip
+        out.append(plans.Alternative(change=both, plan=guarded, dose=measure(guarded)))
+    return out
 
 
 def ablate_case(

@@ -70,11 +70,18 @@ class Zone:
 
     def covers(self, tip_mm: Float, direction: Float, points_mm: Float) -> Bool:
         """Which points lie inside when the tip is here and the needle points there."""
+        out: Bool = self.depth(tip_mm, direction, points_mm) >= 0
+        return out
+
+    def depth(self, tip_mm: Float, direction: Float, points_mm: Float) -> Float:
+        """1 in the zone's middle, 0 on its surface, below 0 outside."""
         centre = tip_mm + (self.ahead_mm - self.length_mm / 2) * direction
         p = points_mm - centre
         along = p @ direction
         across_sq = np.einsum("ij,ij->i", p, p) - along**2
-        out: Bool = (along / (self.length_mm / 2)) ** 2 + across_sq / (self.width_mm / 2) ** 2 <= 1
+        out: Float = (
+            1.0 - (along / (self.length_mm / 2)) ** 2 - across_sq / (self.width_mm / 2) ** 2
+        )
         return out
 
 
@@ -253,7 +260,10 @@ def cover(
     """
     tips = [s.path.end_mm for s in spots]
     ways = [s.path.direction for s in spots]
-    held = np.array([zone.covers(t, u, target_mm) for t, u in zip(tips, ways, strict=True)])
+    depth = np.array([zone.depth(t, u, target_mm) for t, u in zip(tips, ways, strict=True)])
+    held = depth >= 0
+    # Of covers that hold equally many, the one that holds them deepest.
+    deep = np.maximum(depth, 0.0).sum(axis=1) / (2.0 * max(1, len(target_mm)))
     near = np.zeros(len(spots), bool)
     if len(neural_mm):
         wide = Zone(
@@ -266,9 +276,7 @@ def cover(
         )
     allowed = np.flatnonzero(~near) if not near.all() else np.arange(len(spots))
     if count == 1:
-        gain = held[allowed].sum(axis=1)
-        ties = allowed[gain == gain.max()]
-        return (int(min(ties, key=lambda i: _off_centre(spots[i], zone, target_mm))),)
+        return (int(allowed[np.argmax((held.sum(axis=1) + deep)[allowed])]),)
     apart = _apart(spots, device)
     f = held.astype(np.float32)
     if count == 2:
@@ -279,7 +287,7 @@ def cover(
         ok &= mask[:, None] & mask[None, :]
         if not ok.any():
             return None
-        both = np.where(ok, both, -1.0)
+        both = np.where(ok, both + (deep[:, None] + deep[None, :]) / 2, -1.0)
         i, j = np.unravel_index(int(np.argmax(both)), both.shape)
         return (int(i), int(j))
     chosen = list(cover(spots, zone, target_mm, 2, neural_mm, device) or ())
@@ -313,11 +321,6 @@ def _best_addition(
     covered = held[list(chosen)].any(axis=0) if chosen else np.zeros(held.shape[1], bool)
     gain = (held[open_] & ~covered).sum(axis=1)
     return open_[int(np.argmax(gain))]
-
-
-def _off_centre(spot: Placed, zone: Zone, target_mm: Float) -> float:
-    centre = spot.path.end_mm + (zone.ahead_mm - zone.length_mm / 2) * spot.path.direction
-    return float(np.linalg.norm(target_mm.mean(axis=0) - centre))
 
 
 def _apart(spots: Sequence[Placed], device: Applicator) -> Bool:
@@ -500,17 +503,29 @@ def _merit(found: AblationSearch) -> tuple[bool, float, float]:
 def alternatives(found: AblationSearch, measure: Measure) -> tuple[Alternative, ...]:
     """What protection makes of a plan that stops or cautions at a nerve: each one measured."""
     plan, dose = found.plan, found.dose
-    troubled = [
-        s
+    names = troubled(dose)
+    if not names:
+        return ()
+    return tuple(
+        Alternative(change=finding, plan=changed, dose=measure(changed))
+        for finding, changed in _changes(plan, names)
+    )
+
+
+def troubled(dose: ThermalDose) -> list[str]:
+    """Canal and nerves whose verdict is stop or caution."""
+    return [
+        s.structure
         for s in dose.structures
         if s.verdict in ("stop", "caution") and limits.kind(s.structure) in _NEURAL
     ]
-    if not troubled:
-        return ()
-    out = []
-    for finding, changed in _changes(plan, [s.structure for s in troubled]):
-        out.append(Alternative(change=finding, plan=changed, dose=measure(changed)))
-    return tuple(out)
+
+
+def with_fluid(plan: AblationPlan, names: Sequence[str]) -> tuple[AblationPlan, float]:
+    """The plan with a layer of fluid before these structures, and how thick it is (mm)."""
+    gap = float(facts.value("epidural_gap"))
+    layers = tuple(Protection(kind="fluid", structure=n, gap_mm=gap) for n in names)
+    return replace(plan, protections=(*plan.protections, *layers)), gap
 
 
 def _changes(plan: AblationPlan, names: Sequence[str]) -> list[tuple[Finding, AblationPlan]]:
@@ -545,7 +560,6 @@ def _changes(plan: AblationPlan, names: Sequence[str]) -> list[tuple[Finding, Ab
             replace(plan, protections=(*plan.protections, *layers)),
         )
     )
-    layers = tuple(Protection(kind="fluid", structure=n, gap_mm=gap) for n in names)
     out.append(
         (
             Finding(
@@ -553,7 +567,7 @@ def _changes(plan: AblationPlan, names: Sequence[str]) -> list[tuple[Finding, Ab
                 message="Dextrose 5 % (never saline), a layer of {gap:.0f} mm before {names}.",
                 values={**told, "gap": gap},
             ),
-            replace(plan, protections=(*plan.protections, *layers)),
+            with_fluid(plan, names)[0],
         )
     )
     if plan.heats:
@@ -644,6 +658,8 @@ def _coverage_rule(plan: AblationPlan, dose: ThermalDose) -> CementRule:
 def _neural_rule(dose: ThermalDose) -> CementRule:
     neural = [s for s in dose.structures if limits.kind(s.structure) in _NEURAL]
     source = facts.value("distance_ok").source
+    if any(s.distance_mm < float(facts.value("distance_stop")) for s in neural):
+        source = facts.value("distance_stop").source
     if not neural:
         return CementRule(
             rule="distance to nerves",

@@ -44,8 +44,9 @@ Scenario = Literal["low", "mean", "high"]
 
 _MM = 1e-3  # m
 _CONTROL_S = 5.0  # between two looks at the generator; the first minute is looked at oftener
-_EARLY_S, _EARLY_STEP_S = 60.0, 2.5
-_SETTLE_S = 8.0  # in which the generator means to make good a difference in temperature
+_EARLY_S, _EARLY_STEP_S = 60.0, 1.0
+_SETTLE_S = 4.0  # in which the generator means to make good a difference in temperature
+_SETTLE_STEPS = 1.6  # or in so many looks, if that is longer
 _CHANGED = 0.03  # of conductivity; less does not move the current
 _TOLERANCE_K = {"heat": 0.02, "boil": 0.2, "ice": 1.0}  # error of one step; halved: 0.1 K less
 _BOILS_FROM = 95.0  # a target below this leaves water where it is
@@ -509,7 +510,8 @@ class _Rf:
         # Power changes by what would make good the difference in a few seconds, less what the
         # temperature is doing already; some of a change shows at once.
         rate = float(here.max()) + jump / step_s
-        self.power_w += ((wanted_c - t) / _SETTLE_S - gone) / max(rate, 1e-9)
+        settle = max(_SETTLE_S, _SETTLE_STEPS * step_s)
+        self.power_w += ((wanted_c - t) / settle - gone) / max(rate, 1e-9)
         self.power_w = min(max(self.power_w, 0.0), most_w)
         return self.power_w * unit
 
