@@ -18,10 +18,10 @@ from trocar.pathway import Planned, Progress, plan_case, staged
 from trocar.pathway.cement import _run, _Spans, _used
 
 if TYPE_CHECKING:
-    from trocar.planning.ablation import AblationSearch, Alternative, Measure
+    from trocar.planning.ablation import AblationSearch, Alternative, Measure, Track
 
 _SUGGESTIONS = 3  # changes held against three runs before the best is believed
-_TRACKS = 24  # needles to choose tracks from when several applicators may be needed
+_ROUTES = 3  # whose best needle is looked at from all sides when several may be needed
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -100,7 +100,7 @@ def ablate_lesion(
         )  # fmt: skip
 
     if place == "search":
-        tracks = [plans.Track(path=o.path, route=o.route) for o in planned.plan.options]
+        tracks = _tracks(planned, several=applicators > 2)
         found = plans.plan_ablation(
             anatomy, lesion, tracks, tool, measure, lesion_id=planned.lesion.lesion_id,
             margin_mm=margin_mm, most=applicators,
@@ -171,6 +171,21 @@ def ablate_lesion(
     )
 
 
+def _tracks(planned: Planned, *, several: bool) -> list[Track]:
+    """The plan's needles; and where several applicators may be needed, those beside the best."""
+    from trocar.planning import parallel
+    from trocar.planning.ablation import Track
+
+    options = list(planned.plan.options)
+    if several:
+        seen: set[str] = set()
+        for one in planned.plan.options:
+            if one.route not in seen and len(seen) < _ROUTES:
+                seen.add(one.route)
+                options += parallel.beside(planned.anatomy, planned.lesion, one)
+    return [Track(path=o.path, route=o.route) for o in options]
+
+
 def _deeper(
     plan: AblationPlan, tracks: Sequence[Segment], pulled_back_mm: float, found: AblationSearch,
     measure: Measure,
@@ -224,8 +239,6 @@ def ablate_case(
     given = dict(options or {})
     applicator(given.get("device", "osteocool_15"))  # before the minutes of reading, not after
     tell = _Spans(progress)
-    if given.get("place", "search") == "search" and int(given.get("applicators", 5)) > 2:
-        how.setdefault("count", _TRACKS)
     planned, files = plan_case(
         ct, out=out, language=language, viewer=viewer, seed=seed,
         progress=tell.during("", 0.0, 0.5), **how,
