@@ -96,17 +96,20 @@ def demo(
     cement: Annotated[
         bool, typer.Option("--cement/--no-cement", help="Go on to cement and the CT afterwards.")
     ] = True,
+    ablation: Annotated[
+        bool, typer.Option("--ablation/--no-ablation", help="Heat the lesion before the cement.")
+    ] = True,
     runs: Annotated[int, typer.Option(help="Simulated injections in the leak forecast.")] = 48,
     as_json: Json = False,
 ) -> None:
-    """Make a synthetic patient and carry it through plan, cement and the CT afterwards."""
+    """Make a synthetic patient and carry it through plan, heat, cement and the CT afterwards."""
     from trocar import pathway
     from trocar.phantom import make
     from trocar.phantom.files import as_scan
 
     _check_language(language)
     with _progress(as_json) as whole:
-        tell = _part(whole, 0.0, 0.3 if cement else 1.0)
+        tell = _part(whole, 0.0, 0.3 if cement or ablation else 1.0)
         tell("synthetic patient", 0.0)
         patient = make(bone, seed=seed)
         planned = pathway.plan_lesion(
@@ -120,13 +123,24 @@ def demo(
             progress=tell,
         )
         files = pathway.write_case(out, planned, language=language, viewer=viewer, progress=tell)
-        case = assessed = None
+        case = assessed = heated = None
+        if ablation and planned.plan.options:
+            from trocar.pathway.ablation import ablate_lesion, write_ablation_case
+
+            heated = ablate_lesion(
+                planned,
+                device="osteocool_20",
+                applicators=2,
+                command="trocar demo",
+                progress=_part(whole, 0.3, 0.5 if cement else 1.0),
+            )
+            files |= write_ablation_case(out, heated, language=language, viewer=viewer)
         if cement and planned.plan.options:
             case, assessed, more = _demo_cement(
-                planned, patient, out, runs, seed, language, viewer, _part(whole, 0.3, 1.0)
+                planned, patient, out, runs, seed, language, viewer, _part(whole, 0.5, 1.0)
             )
             files |= more
-    _say_planned(planned, files, as_json, (case, assessed))
+    _say_planned(planned, files, as_json, (case, assessed), ablation=heated)
 
 
 def _demo_cement(

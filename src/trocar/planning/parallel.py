@@ -37,8 +37,8 @@ def beside(
 
     ``deeper_mm`` also carries the tip on by so much. Each is measured as the plan's own needles
     are; those that pass a structure's limit are left out. How they meet the bone is not asked: an
-    applicator may lie in the soft part of a lesion. The skin point is found anew. Empty when the route of
-    ``like`` is not one of the site's and none is given.
+    applicator may lie in the soft part of a lesion. The skin point is found anew. Empty when the
+    route of ``like`` is not one of the site's and none is given.
     """
     route = route or next((r for r in routes_for(anatomy.site) if r.name == like.route), None)
     if route is None:
