@@ -176,6 +176,7 @@ def test_two_balls_take_two() -> None:
     assert {r.rule: r.verdict for r in found.plan.rules}["coverage"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_lesion_6_mm_from_the_canal_gets_what_harms_no_nerve() -> None:
     """Held against every track, depth and time there is."""
     lesion, where = ball((0, 0, 0), 6.0), anatomy(canal_at=12.0)

@@ -178,6 +178,7 @@ def test_colder_first_then_lethal(box: Bone) -> None:
     assert canal.peak_c <= 37.5
 
 
+@pytest.mark.slow
 def test_the_second_freeze_kills_at_minus_twenty(box: Bone) -> None:
     one = placed((0, -8, 0), device=CRYO, depth=40.0)
     twice = plan_of(one, seconds=180.0)
@@ -212,6 +213,7 @@ def test_the_nearer_the_canal_the_worse(box: Bone) -> None:
     assert "lost the strength of a leg" in told  # with every vertebra that is heated
 
 
+@pytest.mark.slow
 def test_gas_and_thermocouple_protect_the_canal(box: Bone) -> None:
     one = placed((0, 11, 0), way=(0, -1, 0), depth=41.0)
     bare = run(box, plan_of(one, seconds=240.0)).structure("spinal_canal")
@@ -232,6 +234,7 @@ def test_gas_and_thermocouple_protect_the_canal(box: Bone) -> None:
     assert any("thermocouple" in str(f).lower() for f in wire.findings)
 
 
+@pytest.mark.slow
 def test_cement_in_place_lets_no_current_through(box: Bone) -> None:
     _, anatomy, lesion = box
     hollow = lesion.mask.values.astype(np.float32)
@@ -282,6 +285,7 @@ def test_microwaves_put_in_what_they_give(box: Bone) -> None:
     assert dose.dead_ml > 0.3
 
 
+@pytest.mark.slow
 def test_pulling_back_lengthens_the_zone(box: Bone) -> None:
     ct, anatomy, _ = box
     one = placed((0, -6, 0), depth=50.0, device=replace(BIPOLAR, target_c=85.0))
