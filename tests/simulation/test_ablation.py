@@ -283,6 +283,7 @@ def test_microwaves_put_in_what_they_give(box: Bone) -> None:
     assert dose.power_w[-1, 0] == pytest.approx(45.0 * 28.75 / 30)  # still on its ramp
     assert float(dose.peak_c.values.max()) > 60
     assert dose.dead_ml > 0.3
+    assert any("do not count on the coverage" in str(f) for f in dose.findings)
 
 
 @pytest.mark.slow

@@ -1087,6 +1087,14 @@ def _warnings(
                 values={"devices": ", ".join(d.replace("_", " ") for d in doubtful)},
             )
         )
+    if any(p.device.kind == "microwave" for p in plan.applicators):
+        out.append(
+            Finding(
+                gravity=Gravity.CAUTION,
+                message="Microwaves make zones too large in this model (twice the printed volume "
+                "and more): do not count on the coverage it shows.",
+            )
+        )
     if course.rolled_off:
         out.append(
             Finding(
