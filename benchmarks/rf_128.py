@@ -1,10 +1,11 @@
 """`rf-128`: the potential around an electrode in uneven tissue, beside algebraic multigrid.
 
-Lesion in bone in muscle, each with a texture, a bipolar needle across the middle, outer faces
-insulated; to a residual of 1e-6. At 64^3 ours (setting up and solving, from conductivities to
-potential) beside PyAMG on the assembled matrix of the very same equations, which it is given:
-smoothed aggregation and Ruge-Stuben, each with conjugate gradients, its own set-up counted. At
-128^3 ours alone.
+Lesion in bone in muscle in fat, each with a texture, a bipolar needle across the middle, outer
+faces insulated; to a residual of 1e-6. At 64^3 ours (setting up and solving, from conductivities
+to potential) beside PyAMG on the assembled matrix of the very same equations, which it is given:
+smoothed aggregation and Ruge-Stuben, each with conjugate gradients, its own set-up counted; its
+loops use one thread. At 128^3 ours alone. Before that the resistance of a ball in even bone, whose
+value is known, has to come out.
 
     python benchmarks/rf_128.py --threads 2 --repeats 3
 """

@@ -186,6 +186,9 @@ def _scene(
     names = tissue_numbers(grid, values, anatomy, lesion)
     seen = ct.grid.contains(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1)))
     structures, missing = _structures(anatomy, grid)
+    skin = _skin(anatomy, grid, seen)
+    if skin.any():
+        structures.setdefault("skin", skin)
     tissues = thermal.tissues()
     rows = [thermal.tissue(n) for n in tissues]
     capacity = np.array([r.capacity_j_m3k for r in rows])[names]
@@ -335,6 +338,17 @@ def _structures(anatomy: Anatomy, grid: Grid) -> tuple[dict[str, Bool], tuple[st
         if here.any():
             out[name] = here
     return out, tuple(missing)
+
+
+def _skin(anatomy: Anatomy, grid: Grid, seen: Bool) -> Bool:
+    """The outermost millimetres of the body, where the image shows its edge."""
+    body = anatomy.body.on(grid).values
+    outside = ~body & seen
+    if not outside.any():
+        return np.zeros(grid.shape, bool)
+    thick = max(float(facts.value("skin_thickness")), grid.spacing_mm[0])
+    out: Bool = body & (distance_to(outside, grid.spacing_mm) <= thick)
+    return out
 
 
 def _layer(
