@@ -186,7 +186,7 @@ def _scene(
     names = tissue_numbers(grid, values, anatomy, lesion)
     seen = ct.grid.contains(grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1)))
     structures, missing = _structures(anatomy, grid)
-    skin = _skin(anatomy, grid, seen)
+    skin = _skin(anatomy, grid)
     if skin.any():
         structures.setdefault("skin", skin)
     tissues = thermal.tissues()
@@ -340,10 +340,13 @@ def _structures(anatomy: Anatomy, grid: Grid) -> tuple[dict[str, Bool], tuple[st
     return out, tuple(missing)
 
 
-def _skin(anatomy: Anatomy, grid: Grid, seen: Bool) -> Bool:
+def _skin(anatomy: Anatomy, grid: Grid) -> Bool:
     """The outermost millimetres of the body, where the image shows its edge."""
     body = anatomy.body.on(grid).values
-    outside = ~body & seen
+    own = anatomy.body.grid
+    at = own.to_index(grid.to_world(np.moveaxis(np.indices(grid.shape, np.float64), 0, -1)))
+    drawn = np.all((at >= 0) & (at <= np.array(own.shape) - 1), axis=-1)
+    outside = ~body & drawn
     if not outside.any():
         return np.zeros(grid.shape, bool)
     thick = max(float(facts.value("skin_thickness")), grid.spacing_mm[0])
