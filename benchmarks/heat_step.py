@@ -24,6 +24,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 import numba
@@ -375,7 +376,9 @@ def run() -> None:
     options, rest = parser.parse_known_args()
     if options.only != "600s":
         if importlib.util.find_spec("jax") is None:
-            print("JAX not installed", flush=True)
+            print("JAX is not installed", flush=True)
+        else:
+            print(f"JAX {metadata.version('jax')}, on all cores it finds", flush=True)
         outcomes = main([s.problem for s in STEPS], rest)
         print("# for one voxel and step", flush=True)
         for step, outcome in zip(STEPS, outcomes, strict=True):

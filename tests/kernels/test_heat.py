@@ -79,7 +79,7 @@ def test_a_hot_ball_gives_off_the_closed_power() -> None:
     carried = 8 * W * (now - 37.0)[free & (r > 5e-3)].sum() * (0.625e-3) ** 3
     n = round(25.0 / 0.625) - 1
     out = 8 * 3 * K * (now[n - 1, :n, :n] - now[n, :n, :n]).sum() * 0.625e-3
-    assert carried + out == pytest.approx(1.471, rel=0.02)
+    assert carried + out == pytest.approx(1.471, rel=0.01)
 
 
 def test_a_ball_of_voxels_is_near_the_closed_profile() -> None:
