@@ -111,6 +111,8 @@ def test_what_is_mistyped_is_said_before_anything_is_read(tmp_path: Path) -> Non
         (["--protect", "ice cream"], "--protect 'ice cream'"),
         (["--protect", "gas:spinal_canal:lots"], "write gas:STRUCTURE:MM"),
         (["--device", "sunbeam"], "there is no applicator 'sunbeam'"),
+        (["--seconds", "60"], "a search finds depth and time itself"),
+        (["--place", "anywhere"], "expected 'search' or 'needle'"),
     ):
         result = runner.invoke(cli.app, [*base, *extra])
         assert result.exit_code != 0

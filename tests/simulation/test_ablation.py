@@ -259,6 +259,9 @@ def test_what_was_not_identified_is_never_ok(make_bone: Any) -> None:
     assert dose.verdict == "unknown"
     assert "spinal_canal" in dose.unknown
     assert any(f.gravity == "stop" and "Not identified" in str(f) for f in dose.findings)
+    for side in ("left", "right"):
+        for level in ("above", "below"):
+            assert f"foramen_{side}_{level}" in dose.unknown  # though nobody said they were missing
 
 
 def test_skin_is_watched_where_the_image_shows_it(box: Bone) -> None:

@@ -75,14 +75,7 @@ def ablate_lesion(
     tell = _Spans(progress)
     tool = applicator(device)
     lesion, anatomy, ct = planned.lesion.mask, planned.anatomy, planned.scan.volume
-    if place not in ("search", "needle"):
-        raise InputError(f"--place {place!r}; expected 'search' or 'needle'")
-    if pulled_back_mm < 0:
-        raise InputError(f"pulled back by {pulled_back_mm:g} mm; expected 0 or more")
-    if place == "search" and (pulled_back_mm or seconds is not None):
-        raise InputError(
-            "a search finds depth and time itself; give --place needle to set them by hand"
-        )
+    _check(place, seconds, pulled_back_mm)
     if not planned.plan.options:
         raise InputError(
             f"no needle reaches the lesion in {planned.plan.site} safely, so no applicator can be "
@@ -108,6 +101,7 @@ def ablate_lesion(
         if protections:
             guarded = replace(found.plan, protections=tuple(protections))
             found = plans.AblationSearch(plan=guarded, dose=measure(guarded))
+            found = replace(found, alternatives=plans.alternatives(found, measure))
     else:
         used = _used(planned, applicators)
         placed = [
@@ -169,6 +163,17 @@ def ablate_lesion(
             },
         ),
     )
+
+
+def _check(place: str, seconds: float | None, pulled_back_mm: float) -> None:
+    if place not in ("search", "needle"):
+        raise InputError(f"--place {place!r}; expected 'search' or 'needle'")
+    if pulled_back_mm < 0:
+        raise InputError(f"pulled back by {pulled_back_mm:g} mm; expected 0 or more")
+    if place == "search" and (pulled_back_mm or seconds is not None):
+        raise InputError(
+            "a search finds depth and time itself; give --place needle to set them by hand"
+        )
 
 
 def _tracks(planned: Planned, *, several: bool) -> list[Track]:
@@ -237,7 +242,11 @@ def ablate_case(
     from trocar.facts.ablation import applicator
 
     given = dict(options or {})
-    applicator(given.get("device", "osteocool_15"))  # before the minutes of reading, not after
+    # Before the minutes of reading, not after.
+    applicator(given.get("device", "osteocool_15"))
+    _check(
+        given.get("place", "search"), given.get("seconds"), float(given.get("pulled_back_mm", 0.0))
+    )
     tell = _Spans(progress)
     planned, files = plan_case(
         ct, out=out, language=language, viewer=viewer, seed=seed,

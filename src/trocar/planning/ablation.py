@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -524,8 +525,18 @@ def troubled(dose: ThermalDose) -> list[str]:
 def with_fluid(plan: AblationPlan, names: Sequence[str]) -> tuple[AblationPlan, float]:
     """The plan with a layer of fluid before these structures, and how thick it is (mm)."""
     gap = float(facts.value("epidural_gap"))
-    layers = tuple(Protection(kind="fluid", structure=n, gap_mm=gap) for n in names)
-    return replace(plan, protections=(*plan.protections, *layers)), gap
+    return _layered(plan, "fluid", names, gap), gap
+
+
+def _layered(
+    plan: AblationPlan, kind: Literal["gas", "fluid"], names: Sequence[str], gap_mm: float
+) -> AblationPlan:
+    """With this layer before these structures, in place of any other layer before them."""
+    kept = tuple(
+        p for p in plan.protections if p.kind == "thermocouple" or p.structure not in names
+    )
+    layers = tuple(Protection(kind=kind, structure=n, gap_mm=gap_mm) for n in names)
+    return replace(plan, protections=(*kept, *layers))
 
 
 def _changes(plan: AblationPlan, names: Sequence[str]) -> list[tuple[Finding, AblationPlan]]:
@@ -548,7 +559,6 @@ def _changes(plan: AblationPlan, names: Sequence[str]) -> list[tuple[Finding, Ab
                            "{limit:.0f} degC.", values={**told, "limit": limit})  # fmt: skip
         out.append((text, replace(plan, protections=(*plan.protections, *guards))))
     gap = float(facts.value("epidural_gap"))
-    layers = tuple(Protection(kind="gas", structure=n, gap_mm=gap) for n in names)
     out.append(
         (
             Finding(
@@ -557,7 +567,7 @@ def _changes(plan: AblationPlan, names: Sequence[str]) -> list[tuple[Finding, Ab
                 "again).",
                 values={**told, "gap": gap},
             ),
-            replace(plan, protections=(*plan.protections, *layers)),
+            _layered(plan, "gas", names, gap),
         )
     )
     out.append(
@@ -647,8 +657,8 @@ def _coverage_rule(plan: AblationPlan, dose: ThermalDose) -> CementRule:
         verdict="ok" if rim >= GOAL else "caution",
         finding=Finding(
             gravity=Gravity.NOTE if rim >= GOAL else Gravity.CAUTION,
-            message="{covered:.0f} % of the lesion dies; {rim:.0f} % of it with a margin of "
-            "{margin:.0f} mm.",
+            message="{covered:.0f} % of the lesion dies; of lesion and margin of {margin:.0f} mm "
+            "together, {rim:.0f} %.",
             values=values,
         ),
         source=facts.value("margin_heat").source,

@@ -26,6 +26,7 @@ from trocar.report.words import translate
 ISOTHERMS_HEAT = (43.0, 50.0, 60.0)
 ISOTHERMS_ICE = (0.0, -20.0, -40.0)
 NEURAL = ("canal", "nerve", "unknown")
+_COLUMNS = 3  # of the legend: "applicator (thick: the part that works)" is a long one
 _ISO_DASHES: tuple[Any, ...] = ((0, (1, 1.4)), (0, (4, 1.6)), (0, (8, 1.6, 1.5, 1.6)))
 _ISO_COLOURS = ("#ffffff", "#ffe08a", "#ffb060")
 _DASHES: tuple[Any, ...] = (
@@ -273,12 +274,12 @@ def _legend(figure: Any, shapes: Outlines, t: Speaker, say: figures.Words, *, he
             if word not in seen:
                 seen.add(word)
                 items.append(_line(Line2D, look.colour, look.dashes, 1.4, word))
-        rows = -(-len(items) // cuts._IN_A_ROW)
+        rows = -(-len(items) // _COLUMNS)
         cuts._make_room(figure, cuts._ROW_IN * rows + 0.06)
         figure.legend(
             handles=items,
             loc="lower center",
-            ncols=cuts._IN_A_ROW,
+            ncols=_COLUMNS,
             fontsize=7,
             frameon=False,
             handlelength=3.4,

@@ -52,7 +52,8 @@ _TOLERANCE_K = {"heat": 0.02, "boil": 0.2, "ice": 1.0}  # error of one step; hal
 _BOILS_FROM = 95.0  # a target below this leaves water where it is
 _NEIGHBOURS = ndimage.generate_binary_structure(3, 1)
 _SIDES = ("left", "right")
-_MARGIN_MM = {"rf": 20.0, "rf_bipolar": 20.0, "microwave": 30.0, "cryo": 25.0}  # computed around
+_MARGIN_MM = {"rf": 20.0, "rf_bipolar": 20.0, "microwave": 30.0, "cryo": 32.0}  # computed around
+_SPACES = ("spinal_canal", "foramen", "sacral_foram")  # with nerves in them and room around
 _RELATIVES = ("canal", "nerve", "unknown")  # neural, or treated as such
 _MOST_VOXELS = 3_000_000
 _MOST_MIN = 1e6  # of CEM43; beyond, dead is dead
@@ -370,7 +371,7 @@ def _layer(
         )
     own = structures[name]
     away = signed_distance(own, grid.spacing_mm)
-    if limits.kind(name) in ("canal", "nerve"):
+    if name.startswith(_SPACES):
         core = own & (away <= -gap_mm)
         if not core.any():  # the space is narrower than twice the gap: its middle is left
             core = own & (away <= float(away[own].min()) + 0.5 * grid.spacing_mm[0])
@@ -905,6 +906,14 @@ def _reading(
     rim = _rim(scene, plan.margin_mm)
     unknown = unknown_near(anatomy)
     unknown += [n for n in scene.pieces_missing if n not in unknown]
+    if plan.site.kind == "vertebra":
+        told = {s.structure for s in structures}
+        unknown += [
+            f"foramen_{side}_{level}"
+            for side in _SIDES
+            for level in ("above", "below")
+            if f"foramen_{side}_{level}" not in told and f"foramen_{side}" not in scene.beyond
+        ]
     findings = _warnings(plan, structures, unknown, course)
     unseen = ~scene.seen
     if unseen.any() and _reaches(unseen, course, heats):
