@@ -57,8 +57,8 @@ def held(
     off = float(np.abs(late - target_c).max())
     return bool(off < WITHIN_K and dose.dead_ml >= least_ml), (
         f"{dose.dead.values.size} voxels, {len(dose.time_s) - 1} steps of the generator; "
-        f"{target_c:g} degC held to {off:.1f} K, {dose.dead_ml:.2f} ml dead (at least {least_ml:.2f}), "
-        f"{len(dose.structures)} structures"
+        f"{target_c:g} degC held to {off:.1f} K, {dose.dead_ml:.2f} ml dead "
+        f"(at least {least_ml:.2f}), {len(dose.structures)} structures"
     )
 
 
