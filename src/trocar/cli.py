@@ -129,8 +129,8 @@ def demo(
 
             heated = ablate_lesion(
                 planned,
-                device="osteocool_20",
-                applicators=2,
+                device="rf_10",
+                applicators=1,
                 command="trocar demo",
                 progress=_part(whole, 0.3, 0.5 if cement else 1.0),
             )
