@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from trocar.errors import InputError
 from trocar.kernels.cure import GAS_J_MOL_K, Kinetics, _possible, _rate
-from trocar.kernels.rod import Laid
+from trocar.kernels.rod import Laid, sides
 
 Float = NDArray[np.floating[Any]]
 Method = Literal["rkl2", "euler"]
@@ -499,8 +499,8 @@ class Bioheat:
             return
         number = np.arange(self._fixed.size).reshape(self.shape)
         for axis in range(3):
-            held, ids = _ends(self._fixed, axis), _ends(number, axis)
-            rods = _ends(laid.every, axis)
+            held, ids = sides(self._fixed, axis), sides(number, axis)
+            rods = sides(laid.every, axis)
             for free, fixed in ((0, 1), (1, 0)):
                 at = ~held[free] & held[fixed] & rods[fixed]
                 self._cuts.append(
@@ -631,12 +631,6 @@ def _inner_along(g: NDArray[Any], axis: int) -> NDArray[Any]:
     cut = [slice(1, -1)] * 3
     cut[axis] = slice(0, -1)
     return g[tuple(cut)]
-
-
-def _ends(k: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    near, far = [slice(None)] * 3, [slice(None)] * 3
-    near[axis], far[axis] = slice(None, -1), slice(1, None)
-    return k[tuple(near)], k[tuple(far)]
 
 
 def _faces(g: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:

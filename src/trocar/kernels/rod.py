@@ -26,6 +26,7 @@ _CLOSE = 0.15  # of a spacing: a centre nearer to the surface than this is held 
 _REACH = 5.0  # spacings (and radii) beyond which the factor is 1
 _FLAT = 0.15  # of the steepest slope; less difference across a face tells nothing
 _LEAST, _MOST = 0.1, 10.0  # of a factor
+_THIN = 1e-3  # least share of a face that the surface behind it makes up
 _POINTS = (-0.4306, -0.17, 0.17, 0.4306)  # of four-point quadrature across a face, in its width
 _WEIGHTS = (0.1739, 0.3261, 0.3261, 0.1739)
 
@@ -44,6 +45,21 @@ class Rod:
     def distance_m(self, points_m: Float) -> Float:
         """How far points are from the rod's axis."""
         return np.asarray(np.linalg.norm(points_m - self._foot(points_m), axis=-1))
+
+    def around(
+        self, reach_m: float, shape: tuple[int, int, int], spacing_m: Sequence[float]
+    ) -> tuple[tuple[slice, ...], Float]:
+        """The box of a grid that holds all within reach of the axis, and its voxels' centres (m).
+
+        Both are empty where the rod lies off the grid.
+        """
+        steps = np.asarray(spacing_m, np.float64)
+        ends = np.stack([self.start_m, self.end_m])
+        low = np.clip(np.floor((ends.min(axis=0) - reach_m) / steps), 0, shape).astype(int)
+        high = np.clip(np.ceil((ends.max(axis=0) + reach_m) / steps) + 1, low, shape).astype(int)
+        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        points = np.moveaxis(np.asarray(np.mgrid[box], np.float64), 0, -1) * steps
+        return box, points
 
     def _foot(self, p: Float) -> Float:
         along = self.end_m - self.start_m
@@ -110,24 +126,13 @@ def lay(
     for number, rod in enumerate(rods, start=1):
         if not rod.radius_m > 0:
             raise InputError(f"rod {number} has a radius of {rod.radius_m} m; expected more than 0")
-        reach = _REACH * max(float(steps.max()), rod.radius_m) + rod.radius_m
-        ends = np.stack([rod.start_m, rod.end_m])
-        low = np.maximum(np.floor((ends.min(axis=0) - reach) / steps), 0).astype(int)
-        high = np.minimum(np.ceil((ends.max(axis=0) + reach) / steps) + 1, shape).astype(int)
+        widest = float(steps.max())
+        reach = _REACH * max(widest, rod.radius_m) + rod.radius_m
+        box, points = rod.around(reach, shape, spacing_m)
+        far = rod.distance_m(points)
         mask = np.zeros(shape, np.bool_)
-        if np.all(high - low >= 1):
-            box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-            centres = np.stack(
-                np.meshgrid(
-                    *[np.arange(a, b) for a, b in zip(low, high, strict=True)], indexing="ij"
-                ),
-                axis=-1,
-            )
-            points = centres * steps
-            far = rod.distance_m(points)
-            widest = float(steps.max())
-            mask[box] = far <= max(rod.radius_m + _CLOSE * widest, _HELD * widest)
-            _weigh(rod, points, mask[box], far, steps, reach, box, factor, skin)
+        mask[box] = far <= max(rod.radius_m + _CLOSE * widest, _HELD * widest)
+        _weigh(rod, points, mask[box], far, steps, reach, box, factor, skin)
         if not mask.any():
             raise InputError(f"rod {number} holds no voxel; it lies outside the grid")
         held.append(mask)
@@ -153,15 +158,15 @@ def _weigh(
     for axis in range(3):
         if points.shape[axis] < 2:
             continue
-        one, two = _ends(held, axis)
-        near = np.minimum(*_ends(far, axis)) <= reach
+        one, two = sides(held, axis)
+        near = np.minimum(*sides(far, axis)) <= reach
         use = near & ~(one & two)
-        v1, v2 = _ends(value, axis)
-        s1, s2 = _ends(at_skin, axis)
+        v1, v2 = sides(value, axis)
+        s1, s2 = sides(at_skin, axis)
         start = np.where(one, s2, v1)  # a held side counts from the surface the other side sees
         end = np.where(two, s1, v2)
-        e1, e2 = _ends(steep, axis)
-        p1, _ = _ends(points, axis)
+        e1, e2 = sides(steep, axis)
+        p1, _ = sides(points, axis)
         flux, slope = _through(rod, p1[use], axis, steps)
         rise = (end - start)[use] / steps[axis]
         cut = (one ^ two)[use]
@@ -175,9 +180,9 @@ def _weigh(
         part = list(box)
         part[axis] = slice(box[axis].start, box[axis].stop - 1)
         target = factor[axis][tuple(part)]
-        target[use] = np.where(target[use] == 1.0, w, target[use] * w)
-        other = skin[axis][tuple(part)]
-        other[use] = np.where(cut, np.clip(share, 1e-3, 10.0), 1.0)
+        target[use] *= w
+        surface = skin[axis][tuple(part)]
+        surface[use] = np.where(cut, np.clip(share, _THIN, _MOST), surface[use])
 
 
 def _through(rod: Rod, first: Float, axis: int, steps: Float) -> tuple[Float, Float]:
@@ -195,7 +200,8 @@ def _through(rod: Rod, first: Float, axis: int, steps: Float) -> tuple[Float, Fl
     return out, np.linalg.norm(rod._potential(middle)[1], axis=-1)
 
 
-def _ends(a: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def sides(a: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What lies before and behind each face between two voxels along an axis: two views."""
     near, far = [slice(None)] * 3, [slice(None)] * 3
     near[axis], far[axis] = slice(None, -1), slice(1, None)
     return a[tuple(near)], a[tuple(far)]
