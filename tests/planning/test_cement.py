@@ -16,7 +16,7 @@ from trocar.facts.cement import cement
 from trocar.facts.products import needle
 from trocar.kernels.flow import needle_pressure_per_consistency
 from trocar.model.case import Site, WallDefect
-from trocar.model.plan import CementPlan, CementRule, Trajectory
+from trocar.model.plan import CementPlan, PlanRule, Trajectory
 from trocar.model.result import Injection, InjectionEvent, LeakForecast
 from trocar.model.space import Volume
 from trocar.planning.cement import needle_pressure_pa, plan_cement, typical_ml, with_forecast
@@ -37,7 +37,7 @@ def needle_to(
     )  # fmt: skip
 
 
-def rule(plan: CementPlan, name: str) -> CementRule:
+def rule(plan: CementPlan, name: str) -> PlanRule:
     return next(r for r in plan.rules if r.rule == name)
 
 

@@ -26,7 +26,7 @@ from trocar.model.ablation import (
     ThermalDose,
 )
 from trocar.model.case import Finding, Gravity
-from trocar.model.plan import CementRule
+from trocar.model.plan import PlanRule
 from trocar.model.result import Run
 from trocar.model.space import Grid, Mask, Segment, Volume
 from trocar.planning.ablation import AblationSearch, Alternative
@@ -127,7 +127,7 @@ def _plan(sheet, name: str = "osteocool_15", **changes) -> AblationPlan:
         "phases": (Phase(mode=mode, seconds=600.0),),
         "margin_mm": 5.0,
         "rules": (
-            CementRule(
+            PlanRule(
                 rule="distance to nerves", verdict="stop", finding=ok,
                 source=facts.value("distance_ok").source,
             ),
@@ -319,8 +319,8 @@ def test_nothing_dead_and_no_lesion_are_said(parts, tmp_path) -> None:
         dose,
         dead=Mask(grid=grid, values=np.zeros(grid.shape, bool)),
         dead_s=Volume(grid=grid, values=np.full(grid.shape, np.nan), unit="s"),
-        dead_ml=0.0, lesion_covered=0.0, min_margin_mm=-999.5,
-        margin_mm=np.full(len(dose.margin_mm), -999.5),
+        dead_ml=0.0, lesion_covered=0.0, min_margin_mm=-np.inf,
+        margin_mm=np.full(len(dose.margin_mm), -np.inf),
     )  # fmt: skip
     more = parts | {"search": AblationSearch(plan=search.plan, dose=none)}
     text = plain(write_ablation_sheet(tmp_path / "n.html", **more).read_text())
@@ -391,7 +391,7 @@ def _spoken(call: ast.Call) -> set[str]:
     nodes: list[ast.AST] = []
     if name in ("t", "say", "translate"):
         nodes = [n for a in call.args[:1] for n in ast.walk(a)]
-    elif name in ("Finding", "CementRule"):
+    elif name in ("Finding", "PlanRule"):
         nodes = [k.value for k in call.keywords if k.arg in ("message", "rule")]
     return {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
 

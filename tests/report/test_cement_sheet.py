@@ -14,7 +14,7 @@ from trocar.facts import thermal
 from trocar.facts.cement import cement
 from trocar.facts.products import needle
 from trocar.model.case import Finding, Gravity
-from trocar.model.plan import CementNeedle, CementPlan, CementRule
+from trocar.model.plan import CementNeedle, CementPlan, PlanRule
 from trocar.model.result import CementHeat, Fill, Injection, InjectionEvent, LeakForecast, Run
 from trocar.model.space import Segment, Volume
 from trocar.report import cement_figures, viewer, words
@@ -54,8 +54,8 @@ def parts(sheet):
             ),
         ),
         rules=(
-            CementRule(rule="Heat", verdict="ok", finding=note, source="s"),
-            CementRule(rule="Place", verdict="caution", finding=note, source="s"),
+            PlanRule(rule="Heat", verdict="ok", finding=note, source="s"),
+            PlanRule(rule="Place", verdict="caution", finding=note, source="s"),
         ),
     )  # fmt: skip
     forecast = LeakForecast(

@@ -15,6 +15,7 @@ from trocar.model.case import Site
 from trocar.model.result import Fill
 from trocar.model.space import Mask, Segment, Volume
 from trocar.simulation.ablation import Constants, ablate, ablate_interval
+from trocar.simulation.ablation_scene import build
 
 RF = applicator("rf_10")
 BIPOLAR = applicator("osteocool_10")
@@ -161,7 +162,7 @@ def test_heat_that_goes_in_is_heat_that_is_there(box: Bone) -> None:
     )
     from trocar.simulation import ablation as inner
 
-    scene = inner._scene(ct, anatomy, plan, lesion.mask, None, still, None)
+    scene = build(ct, anatomy, plan, lesion.mask, None, still, None)
     course = inner._march(scene, plan, still, None)
     assert course.body.heat_j == pytest.approx(20.0, rel=2e-3)
 

@@ -103,7 +103,7 @@ def applicator(name: str) -> Applicator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
+class PhaseChange:
     """What a tissue does when its water boils or freezes."""
 
     boiling_j_m3: float
@@ -112,10 +112,11 @@ class Phase:
     frozen_conductivity_w_mk: float
 
 
-def phase(tissue_name: str) -> Phase:
+def phase_change(tissue_name: str) -> PhaseChange:
     """Latent heats and frozen properties of a tissue of ``thermal.toml``.
 
-    >>> round(phase("muscle").freezing_j_m3 / thermal.tissue("muscle").density_kg_m3 / 1000, 1)
+    >>> density = thermal.tissue("muscle").density_kg_m3
+    >>> round(phase_change("muscle").freezing_j_m3 / density / 1000, 1)
     250.5
     """
     data = load("ablation").data
@@ -123,7 +124,7 @@ def phase(tissue_name: str) -> Phase:
     water, frozen = float(data["water"].get(tissue_name, 0.0)), data["frozen"]
     bony = tissue_name in ("cortical_bone", "cancellous_bone", "red_marrow")
     wet = water > 0
-    return Phase(
+    return PhaseChange(
         boiling_j_m3=water * float(value("vaporisation")) * tissue.density_kg_m3,
         freezing_j_m3=water * float(value("fusion")) * tissue.density_kg_m3,
         frozen_capacity_j_m3k=(
@@ -139,6 +140,17 @@ def electric_name(tissue_name: str) -> str | None:
     """Which tissue of ``dielectric.toml`` it is; None: lung, air and tumour have their own."""
     found: str | None = load("ablation").data["electric"].get(tissue_name)
     return found
+
+
+def nearness(distance_mm: float) -> Literal["ok", "caution", "stop"]:
+    """What a distance from the edge of what dies or freezes to canal or nerve means.
+
+    >>> nearness(12.0), nearness(7.0), nearness(float("nan"))
+    ('ok', 'caution', 'stop')
+    """
+    if not distance_mm >= float(value("distance_stop")):
+        return "stop"
+    return "ok" if distance_mm >= float(value("distance_ok")) else "caution"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +172,7 @@ def cold_limit(structure: str) -> ColdLimit | None:
     kind = limits.kind(structure)
     if kind in ("other_bone", "metal"):
         return None
-    neural = kind in ("canal", "nerve", "unknown")
-    harm = value("cold_harm_neural_c" if neural else "cold_harm_c")
+    harm = value("cold_harm_neural_c" if limits.neural(structure) else "cold_harm_c")
     warn = value("cold_warn_c")
     # A nerve is warned of, and harmed, from the same temperature: there is no safe step between.
     return ColdLimit(

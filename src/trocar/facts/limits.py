@@ -21,6 +21,15 @@ def kind(structure: str) -> str:
     return kinds[max(matches, key=len)] if matches else "unknown"
 
 
+def neural(structure: str) -> bool:
+    """Whether it is canal or nerve, or of unknown kind and so treated as if it were.
+
+    >>> neural("foramen_left"), neural("aorta"), neural("flux_capacitor")
+    (True, False, True)
+    """
+    return kind(structure) in ("canal", "nerve", "unknown")
+
+
 def margin(structure: str) -> Value:
     """The least distance from the needle's surface to a structure, in mm.
 

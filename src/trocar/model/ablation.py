@@ -9,12 +9,10 @@ from typing import Literal
 from trocar.errors import InputError
 from trocar.facts.ablation import Applicator
 from trocar.model.case import Finding, Site
-from trocar.model.plan import CementRule
+from trocar.model.plan import PlanRule, Verdict, worst_verdict
 from trocar.model.space import Float, Mask, Segment, Volume
 
 Mode = Literal["heat", "freeze", "thaw", "rest"]
-Verdict = Literal["ok", "caution", "stop", "unknown"]
-VERDICTS: tuple[Verdict, ...] = ("stop", "unknown", "caution", "ok")  # worst first
 MOST_APPLICATORS = 8
 
 
@@ -97,7 +95,7 @@ class AblationPlan:
     phases: tuple[Phase, ...]
     margin_mm: float
     protections: tuple[Protection, ...] = ()
-    rules: tuple[CementRule, ...] = ()
+    rules: tuple[PlanRule, ...] = ()
     findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
@@ -158,9 +156,9 @@ class ThermalDose:
 
     Volumes lie on one grid of cubes. ``dead_s`` says when each voxel died (nan: never).
     ``margin_mm`` belongs to points on the lesion's surface: how far what is dead reaches beyond it
-    (negative: alive for so far). Curves have one entry for each of ``time_s``: lesion covered (a
-    share), and for each applicator its power (W), impedance (ohm) and hottest (coldest)
-    surface. What was not identified is in ``unknown``, never safe.
+    (negative: alive for so far; -inf: nothing died). Curves have one entry for each of ``time_s``:
+    lesion covered (a share), and for each applicator its power (W), impedance (ohm) and hottest
+    (coldest) surface. What was not identified is in ``unknown``, never safe.
     """
 
     lesion_id: str
@@ -206,7 +204,7 @@ class ThermalDose:
         told: list[Verdict] = [s.verdict for s in self.structures]
         if self.unknown:
             told.append("unknown")
-        return min(told, key=VERDICTS.index, default="ok")
+        return worst_verdict(told)
 
     def dead_at(self, seconds: float) -> Mask:
         """What had died by then."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import asin, atan2, cos, degrees, hypot, radians, sin
 from typing import Literal
@@ -17,6 +17,17 @@ from trocar.model.result import Run
 from trocar.model.space import Float, Segment
 
 Position = Literal["prone", "supine"]
+Verdict = Literal["ok", "caution", "stop", "unknown"]
+VERDICTS: tuple[Verdict, ...] = ("stop", "unknown", "caution", "ok")  # worst first
+
+
+def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of some verdicts; ok when there is none.
+
+    >>> worst_verdict(["ok", "unknown", "caution"]), worst_verdict([])
+    ('unknown', 'ok')
+    """
+    return min(verdicts, key=VERDICTS.index, default="ok")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,11 +228,11 @@ class CementNeedle:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CementRule:
-    """One rule a cement plan was held against, what it gave, and where the rule comes from."""
+class PlanRule:
+    """One rule a plan (of cement, of ablation) was held against, what it gave, and its source."""
 
     rule: str  # "fill of the body", "start after mixing", "syringe pressure", ...
-    verdict: Literal["ok", "caution", "stop", "unknown"]
+    verdict: Verdict
     finding: Finding
     source: str
     verified: bool = False
@@ -249,7 +260,7 @@ class CementPlan:
     high_ml: float
     stop_ml: float | None = None
     reason: Finding | None = None
-    rules: tuple[CementRule, ...] = ()
+    rules: tuple[PlanRule, ...] = ()
     findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
@@ -272,10 +283,9 @@ class CementPlan:
         return float(sum(n.volume_ml for n in self.needles))
 
     @property
-    def verdict(self) -> Literal["ok", "caution", "stop", "unknown"]:
+    def verdict(self) -> Verdict:
         """The worst of its rules: stop, unknown, caution, ok."""
-        order = ("stop", "unknown", "caution", "ok")
-        return min((r.verdict for r in self.rules), key=order.index, default="ok")
+        return worst_verdict(r.verdict for r in self.rules)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

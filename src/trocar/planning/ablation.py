@@ -22,16 +22,14 @@ from trocar.facts.ablation import Applicator
 from trocar.kernels.field import distance_to
 from trocar.model.ablation import (
     MOST_APPLICATORS,
-    VERDICTS,
     AblationPlan,
     Phase,
     Placed,
     Protection,
     ThermalDose,
-    Verdict,
 )
 from trocar.model.case import Finding, Gravity, Site
-from trocar.model.plan import CementRule
+from trocar.model.plan import VERDICTS, PlanRule, Verdict, worst_verdict
 from trocar.model.result import Anatomy
 from trocar.model.space import Float, Grid, Mask, Segment
 
@@ -45,8 +43,6 @@ _COARSE_MM = 2.0  # cubes on which covers are counted
 _TIME_STEP_S = 15.0
 _SHORTEST_S = 60.0
 _SWAPS = 4  # rounds in which each applicator of a cover may find a better place
-_NEURAL = ("canal", "nerve", "unknown")
-_THAW_S, _FREEZE_S = 300.0, 600.0  # 10 min freeze, 5 to 8 min passive thaw, 10 min freeze
 _LOWER = (0.85, 0.7)  # of the temperature above the body's
 
 
@@ -128,12 +124,10 @@ class AblationSearch:
 
 def neural_verdict(dose: ThermalDose) -> Verdict:
     """The worst verdict of canal and nerves; unknown when one was not identified."""
-    told: list[Verdict] = [
-        s.verdict for s in dose.structures if limits.kind(s.structure) in _NEURAL
-    ]
-    if any(limits.kind(n) in _NEURAL for n in dose.unknown):
+    told: list[Verdict] = [s.verdict for s in dose.structures if limits.neural(s.structure)]
+    if any(limits.neural(n) for n in dose.unknown):
         told.append("unknown")
-    return min(told, key=VERDICTS.index, default="ok")
+    return worst_verdict(told)
 
 
 def protocol(device: Applicator, seconds: float | None = None) -> tuple[Phase, ...]:
@@ -143,8 +137,8 @@ def protocol(device: Applicator, seconds: float | None = None) -> tuple[Phase, .
     """
     if device.heats:
         return (Phase(mode="heat", seconds=seconds or device.seconds),)
-    freeze = Phase(mode="freeze", seconds=seconds or _FREEZE_S)
-    return (freeze, Phase(mode="thaw", seconds=_THAW_S), freeze)
+    freeze = Phase(mode="freeze", seconds=seconds or float(facts.value("freeze_time")))
+    return (freeze, Phase(mode="thaw", seconds=float(facts.value("thaw_time"))), freeze)
 
 
 def by_hand(
@@ -386,7 +380,7 @@ def _targets(anatomy: Anatomy, lesion: Mask, margin_mm: float) -> Float:
         return lesion.points_mm()
     rim = distance_to(inside, grid.spacing_mm) <= margin_mm
     for name, mask in anatomy.structures.items():
-        if limits.kind(name) in _NEURAL:
+        if limits.neural(name):
             rim &= ~mask.on(grid).values
     return grid.to_world(np.argwhere(rim).astype(float))
 
@@ -395,7 +389,7 @@ def _neural_points(anatomy: Anatomy) -> Float:
     found = [
         m.points_mm()[::3]
         for n, m in anatomy.structures.items()
-        if limits.kind(n) in _NEURAL and not m.is_empty
+        if limits.neural(n) and not m.is_empty
     ]
     return np.concatenate(found) if found else np.zeros((0, 3))
 
@@ -410,7 +404,7 @@ def _timed(plan: AblationPlan, measure: Measure) -> AblationSearch:
         if neural_verdict(dose) == "stop":
             device = plan.applicators[0].device
             for part in (0.75, 0.5, 0.25):
-                shorter = replace(plan, phases=protocol(device, part * _FREEZE_S))
+                shorter = replace(plan, phases=protocol(device, part * plan.phases[0].seconds))
                 again = measure(shorter)
                 if neural_verdict(again) != "stop":
                     return AblationSearch(plan=shorter, dose=again)
@@ -465,7 +459,7 @@ def _rim_times(dose: ThermalDose, plan: AblationPlan) -> Float:
 def _stopped(dose: ThermalDose, seconds: float) -> bool:
     """Whether by then a nerve is harmed."""
     for one in dose.structures:
-        if limits.kind(one.structure) not in _NEURAL:
+        if not limits.neural(one.structure):
             continue
         if one.harmed_s is not None and one.harmed_s <= seconds:
             return True
@@ -518,7 +512,7 @@ def troubled(dose: ThermalDose) -> list[str]:
     return [
         s.structure
         for s in dose.structures
-        if s.verdict in ("stop", "caution") and limits.kind(s.structure) in _NEURAL
+        if s.verdict in ("stop", "caution") and limits.neural(s.structure)
     ]
 
 
@@ -617,7 +611,7 @@ def _trip_c(structure: str, heats: bool) -> float | None:
         limit = thermal.limit(structure)
         return None if limit is None else limit.warn_c
     cold = facts.cold_limit(structure)
-    return None if cold is None else cold.warn_c + 5.0  # cold goes on for a while
+    return None if cold is None else cold.warn_c + float(facts.value("cold_lead"))
 
 
 def moved_forward(plan: AblationPlan, deepest: Sequence[Segment]) -> AblationPlan | None:
@@ -642,17 +636,17 @@ def judged(plan: AblationPlan, dose: ThermalDose) -> AblationPlan:
     return replace(plan, rules=tuple(rules))
 
 
-def _coverage_rule(plan: AblationPlan, dose: ThermalDose) -> CementRule:
+def _coverage_rule(plan: AblationPlan, dose: ThermalDose) -> PlanRule:
     covered, rim = dose.lesion_covered, dose.rim_covered
     if covered is None or rim is None:
-        return CementRule(
+        return PlanRule(
             rule="coverage",
             verdict="unknown",
             finding=Finding(gravity=Gravity.CAUTION, message="The lesion's outline is not known."),
             source="",
         )
     values = {"covered": 100 * covered, "rim": 100 * rim, "margin": plan.margin_mm}
-    return CementRule(
+    return PlanRule(
         rule="coverage",
         verdict="ok" if rim >= GOAL else "caution",
         finding=Finding(
@@ -665,26 +659,19 @@ def _coverage_rule(plan: AblationPlan, dose: ThermalDose) -> CementRule:
     )
 
 
-def _neural_rule(dose: ThermalDose) -> CementRule:
-    neural = [s for s in dose.structures if limits.kind(s.structure) in _NEURAL]
-    source = facts.value("distance_ok").source
-    if any(s.distance_mm < float(facts.value("distance_stop")) for s in neural):
-        source = facts.value("distance_stop").source
+def _neural_rule(dose: ThermalDose) -> PlanRule:
+    neural = [s for s in dose.structures if limits.neural(s.structure)]
     if not neural:
-        return CementRule(
+        return PlanRule(
             rule="distance to nerves",
             verdict="unknown" if neural_verdict(dose) == "unknown" else "ok",
             finding=Finding(gravity=Gravity.NOTE, message="No nerve was identified within reach."),
-            source=source,
+            source=facts.value("distance_ok").source,
         )
     nearest = min(neural, key=lambda s: s.distance_mm)
-    verdict: Verdict = "ok"
-    if nearest.distance_mm < float(facts.value("distance_stop")):
-        verdict = "stop"
-    elif nearest.distance_mm < float(facts.value("distance_ok")):
-        verdict = "caution"
+    verdict = facts.nearness(nearest.distance_mm)
     gravity = {"ok": Gravity.NOTE, "caution": Gravity.CAUTION, "stop": Gravity.STOP}[verdict]
-    return CementRule(
+    return PlanRule(
         rule="distance to nerves",
         verdict=verdict,
         finding=Finding(
@@ -692,11 +679,11 @@ def _neural_rule(dose: ThermalDose) -> CementRule:
             message="What dies or freezes ends {distance:.1f} mm from {structure}.",
             values={"distance": min(nearest.distance_mm, 99.0), "structure": nearest.structure},
         ),
-        source=source,
+        source=facts.value("distance_stop" if verdict == "stop" else "distance_ok").source,
     )
 
 
-def _spacing_rule(plan: AblationPlan) -> CementRule:
+def _spacing_rule(plan: AblationPlan) -> PlanRule:
     parts = [p.active() for p in plan.applicators]
     gaps = [
         min(
@@ -708,7 +695,7 @@ def _spacing_rule(plan: AblationPlan) -> CementRule:
     ]
     widest, most = max(gaps), float(facts.value("spacing_most"))
     fine = plan.heats or widest <= most
-    return CementRule(
+    return PlanRule(
         rule="spacing of applicators",
         verdict="ok" if fine else "caution",
         finding=Finding(

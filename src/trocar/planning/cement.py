@@ -20,7 +20,7 @@ from trocar.facts.products import Needle
 from trocar.facts.source import Value, load
 from trocar.kernels import flow
 from trocar.model.case import Finding, Gravity, Lesion, Site, WallDefect, gravest_first
-from trocar.model.plan import CementNeedle, CementPlan, CementRule, Trajectory
+from trocar.model.plan import CementNeedle, CementPlan, PlanRule, Trajectory
 from trocar.model.result import Anatomy, Injection, LeakForecast
 from trocar.model.space import Float
 
@@ -295,7 +295,7 @@ def _share(known_: Value, end: str) -> float:
     return float(number)
 
 
-def _volume_rule(aim: _Aim, target_ml: float, site: Site) -> CementRule:
+def _volume_rule(aim: _Aim, target_ml: float, site: Site) -> PlanRule:
     """Strength and stiffness of a body; the usual volume elsewhere."""
     if aim.body_ml is None:
         low, high = typical_ml(site)
@@ -358,7 +358,7 @@ def _volume_rule(aim: _Aim, target_ml: float, site: Site) -> CementRule:
     )
 
 
-def _void_rule(aim: _Aim, target_ml: float) -> CementRule:
+def _void_rule(aim: _Aim, target_ml: float) -> PlanRule:
     if aim.void_ml is None or aim.void_ml == 0:
         return _rule(
             "hollow",
@@ -383,7 +383,7 @@ def _void_rule(aim: _Aim, target_ml: float) -> CementRule:
     )
 
 
-def _session_rule(target_ml: float, given_ml: float) -> CementRule:
+def _session_rule(target_ml: float, given_ml: float) -> PlanRule:
     limit = value("session_limit")
     total = target_ml + given_ml
     verdict = "ok" if total < _share(limit, "low") else "caution"
@@ -405,7 +405,7 @@ def _session_rule(target_ml: float, given_ml: float) -> CementRule:
 # --- when -----------------------------------------------------------------------------------------
 
 
-def _time_rule(cement: BoneCement, room_c: float, target_ml: float, rate: float) -> CementRule:
+def _time_rule(cement: BoneCement, room_c: float, target_ml: float, rate: float) -> PlanRule:
     first, last = cement.window_s(room_c=room_c)
     needed = target_ml / rate
     fits = needed <= last - first
@@ -450,7 +450,7 @@ def _pressure_rule(
     last_s: float,
     target_ml: float,
     limit_pa: float,
-) -> CementRule:
+) -> PlanRule:
     """The needle by flow: what it costs when the last of the cement goes through."""
     end = min(last_s, first_s + target_ml / rate)
 
@@ -504,7 +504,7 @@ def _pressure_rule(
 
 def _place_rules(
     anatomy: Anatomy, lesion: Lesion | None, needles: Sequence[Trajectory]
-) -> list[CementRule]:
+) -> list[PlanRule]:
     rules = [_canal_rule(anatomy)] if _has_canal(anatomy.site) else []
     tips = np.array([t.target_mm for t in needles])
     inside = anatomy.bone.holds(tips)
@@ -566,7 +566,7 @@ def _has_canal(site: Site) -> bool:
     return site.kind in ("vertebra", "sacrum")
 
 
-def _canal_rule(anatomy: Anatomy) -> CementRule:
+def _canal_rule(anatomy: Anatomy) -> PlanRule:
     canal = anatomy.structures.get("spinal_canal")
     seen = canal is not None and not canal.is_empty and "spinal_canal" not in anatomy.missing
     return _rule(
@@ -602,7 +602,7 @@ _BEYOND = {
 }
 
 
-def _hole_rule(defect: WallDefect) -> CementRule:
+def _hole_rule(defect: WallDefect) -> PlanRule:
     """A hole in a wall, and what cement gets into through it."""
     beyond = _BEYOND.get(defect.wall)
     if beyond is None and "pedicle" in defect.wall:
@@ -625,7 +625,7 @@ def _hole_rule(defect: WallDefect) -> CementRule:
     )
 
 
-def _signs_rule(site: Site) -> CementRule:
+def _signs_rule(site: Site) -> PlanRule:
     spinal = site.kind in ("vertebra", "sacrum")
     return _rule(
         "stop signs",
@@ -665,8 +665,8 @@ def _pull_backs(
 # --- words ----------------------------------------------------------------------------------------
 
 
-def _rule(name: str, verdict: str, finding: Finding, source: Value) -> CementRule:
-    return CementRule(
+def _rule(name: str, verdict: str, finding: Finding, source: Value) -> PlanRule:
+    return PlanRule(
         rule=name,
         verdict=verdict,  # type: ignore[arg-type]
         finding=finding,
@@ -682,7 +682,7 @@ def _usual() -> Value:
     )  # fmt: skip
 
 
-def _simulated_rule(injection: Injection) -> CementRule:
+def _simulated_rule(injection: Injection) -> PlanRule:
     """The first leak that the watched injection showed, or that there was none."""
     source = load("injection")["visible_leak"]
     seen = [e for e in injection.events if e.state == "leak detected"]
@@ -735,7 +735,7 @@ def _not_for_pain() -> Finding:
     )
 
 
-def _judged_again(plan: CementPlan, target_ml: float) -> tuple[CementRule, ...]:
+def _judged_again(plan: CementPlan, target_ml: float) -> tuple[PlanRule, ...]:
     """The plan's rules, those on its volume held against another target."""
     if target_ml == plan.target_ml or plan.reason is None:
         return plan.rules

@@ -11,7 +11,7 @@ import numpy as np
 
 from trocar import NOTICE, __version__
 from trocar.facts import ablation as facts
-from trocar.facts import thermal
+from trocar.facts import limits, thermal
 from trocar.model.ablation import AblationPlan, Phase, Placed, StructureDose, ThermalDose
 from trocar.model.case import Finding, Lesion
 from trocar.model.result import Anatomy, Run, Scan
@@ -229,7 +229,7 @@ def _covered(plan: AblationPlan, dose: ThermalDose, t: Speaker) -> str:
 
 def _margin(dose: ThermalDose, t: Speaker) -> str:
     value = dose.min_margin_mm
-    if value is not None and value < -drawn._NOTHING_MM:
+    if value == -np.inf:
         return t("none, for nothing dies")
     return t.mm(float("nan") if value is None else value)
 
@@ -486,7 +486,7 @@ def _mean_only(dose: ThermalDose, t: Speaker) -> str:
 
 
 def _outcome(dose: ThermalDose, t: Speaker) -> list[Any]:
-    neural = [s for s in dose.structures if drawn.is_neural(s.structure)]
+    neural = [s for s in dose.structures if limits.neural(s.structure)]
     extreme = "–"
     if neural:
         one = (

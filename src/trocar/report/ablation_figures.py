@@ -14,6 +14,7 @@ import numpy as np
 from trocar.facts import ablation as facts
 from trocar.facts import limits, thermal
 from trocar.model.ablation import AblationPlan, Placed, StructureDose, ThermalDose
+from trocar.model.plan import VERDICTS
 from trocar.model.result import Anatomy
 from trocar.model.space import Float, Mask, Segment, Volume
 from trocar.report import cement_figures as cuts
@@ -22,10 +23,9 @@ from trocar.report.figures import Figure, Outlines, Pane
 from trocar.report.page import Speaker
 from trocar.report.words import translate
 
-# Temperatures that are drawn, hottest (coldest) last, each with its dashes and width.
-ISOTHERMS_HEAT = (43.0, 50.0, 60.0)
-ISOTHERMS_ICE = (0.0, -20.0, -40.0)
-NEURAL = ("canal", "nerve", "unknown")
+# Facts whose temperatures are drawn, hottest (coldest) last, each with its dashes.
+_ISOTHERMS_HEAT = ("dose_c", "minutes_c", "dead_c")
+_ISOTHERMS_ICE = ("ice_edge_c", "lethal_twice_c", "lethal_once_c")
 _COLUMNS = 3  # of the legend: "applicator (thick: the part that works)" is a long one
 _ISO_DASHES: tuple[Any, ...] = ((0, (1, 1.4)), (0, (4, 1.6)), (0, (8, 1.6, 1.5, 1.6)))
 _ISO_COLOURS = ("#ffffff", "#ffe08a", "#ffb060")
@@ -36,27 +36,19 @@ _INKS = ("#111111", "#0b4f6c", "#a4161a", "#6a4c93", "#8a5a00", "#55626f", "#1f6
 _DEAD = "#3fe0ff"
 _SHAFT = "#ffffff"
 _HALF = 0.5  # share of dead from which a pixel is drawn as dead
-_BODY_C = 37.0
 _LEAST_MM, _MOST_MM = 56.0, 120.0  # sides of a cut
 _ROOM_MM = 8.0
 _APART_MM = 8.0  # zone and lesion farther apart than this get cuts of their own
 _NEAR_MM = 5.0  # a shaft this near to a cut counts as lying in it
 _MOST_CURVES = 6
 _MINUTE_S = 60.0
-_NOTHING_MM = 900.0  # a margin beyond this says that nothing (or all) dies
-
-
-def is_neural(structure: str) -> bool:
-    """Whether it is a nerve, holds nerves, or is of unknown kind and so is treated as one."""
-    return limits.kind(structure) in NEURAL
 
 
 def worst_first(structures: Sequence[StructureDose], *, heats: bool) -> list[StructureDose]:
     """By verdict; of one verdict the warmest (coldest) first."""
-    order = ("stop", "unknown", "caution", "ok")
     return sorted(
         structures,
-        key=lambda s: (order.index(s.verdict), -s.peak_c if heats else s.lowest_c),
+        key=lambda s: (VERDICTS.index(s.verdict), -s.peak_c if heats else s.lowest_c),
     )
 
 
@@ -71,7 +63,7 @@ def shown_shapes(anatomy: Anatomy, lesion: Mask, dose: ThermalDose) -> Outlines:
         parts={
             key: part
             for key, part in every.items()
-            if key in ("bone", "lesion") or is_neural(key) or key in troubled
+            if key in ("bone", "lesion") or limits.neural(key) or key in troubled
         }
     )
 
@@ -127,7 +119,9 @@ def _still(
     return (
         ct.on(grid, outside=-1000.0).values[0],
         shapes.on(pane),
-        extreme.on(grid, outside=_BODY_C).values[0].astype(np.float64),
+        extreme.on(grid, outside=float(thermal.value("blood_temperature")))
+        .values[0]
+        .astype(np.float64),
     )
 
 
@@ -198,7 +192,7 @@ def _fill_dead(axis: Any, share: Volume, pane: Pane) -> None:
 
 def isotherms(heats: bool) -> tuple[float, ...]:
     """The temperatures that are drawn as lines, degC."""
-    return ISOTHERMS_HEAT if heats else ISOTHERMS_ICE
+    return tuple(float(facts.value(n)) for n in (_ISOTHERMS_HEAT if heats else _ISOTHERMS_ICE))
 
 
 def _isotherms(axis: Any, values: Float, pane: Pane, *, heats: bool) -> None:
@@ -362,7 +356,7 @@ def margin_map(dose: ThermalDose, margin_mm: float, t: Speaker) -> Figure | None
             for chosen, look in classes:
                 here = chosen & toward
                 axis.scatter(flat[here, 0], flat[here, 1], s=9, **look)
-            if toward[worst] and abs(m[worst]) < _NOTHING_MM:
+            if toward[worst] and np.isfinite(m[worst]):
                 axis.scatter(*flat[worst], marker="*", s=90, c="#111111", zorder=5)
             figures._letters(axis, right, down, dark=True)
             figures._bar(axis, pane.extent, 10.0)
@@ -420,7 +414,7 @@ def _margin_legend(figure: Any, classes: Any, margin_mm: float, say: figures.Wor
 
 def nerve_chart(dose: ThermalDose, t: Speaker) -> Figure | None:
     """How warm (cold) canal and nerves get over time, with the limits; None without any nerve."""
-    shown = [s for s in dose.structures if is_neural(s.structure)]
+    shown = [s for s in dose.structures if limits.neural(s.structure)]
     shown = [s for s in shown if _curve(s, dose.heats) is not None]
     shown = worst_first(shown, heats=dose.heats)[:_MOST_CURVES]
     if not shown:

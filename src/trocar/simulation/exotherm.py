@@ -323,7 +323,7 @@ def _judged(peaks: dict[str, float], doses: dict[str, float]) -> tuple[list[str]
         if limit is None or not limit.warned(peak, dose):
             continue
         numbers = {"structure": name, "peak": peak, "dose": dose}
-        neural = limit.kind in ("canal", "nerve", "unknown")
+        neural = limits.neural(name)
         if limit.harmed(peak, dose):
             over.append(name)
             findings.append(
@@ -357,7 +357,7 @@ def unknown_near(anatomy: Anatomy) -> list[str]:
 
 
 def _unknown_findings(unknown: list[str]) -> list[Finding]:
-    neural = [n for n in unknown if limits.kind(n) in ("canal", "nerve", "unknown")]
+    neural = [n for n in unknown if limits.neural(n)]
     rest = [n for n in unknown if n not in neural]
     out = []
     for gravity, names in ((Gravity.STOP, neural), (Gravity.CAUTION, rest)):
