@@ -405,7 +405,7 @@ def set_alone(start_c: float, step_s: float) -> tuple[float, float]:
     shape = (2, 2, 2)
     tissue = bone(shape, 1.0, 0.0, heat_capacity_j_m3k=1180.0 * 1460.0, conductivity_w_mk=0.2)
     body = heat.Bioheat(tissue, start_c=start_c, dtype=np.float64)
-    curing = heat.Curing(B1, np.full(8, start_c), B1.start)
+    curing = cure.Curing(B1, np.full(8, start_c), B1.start)
     for _ in range(round(2400.0 / step_s)):
         gained = curing.advance(body.temperature_c.ravel(), step_s)
         source = 1180.0 * B1.heat_j_kg * gained.reshape(shape) / step_s
@@ -424,7 +424,7 @@ def test_cement_that_keeps_its_heat_gets_as_hot_as_printed(
 
 def test_places_at_one_temperature_set_as_one_mass_does() -> None:
     warmth = np.array([23.0, 30.0, 37.0, 60.0])
-    curing = heat.Curing(B1, warmth, B1.start)
+    curing = cure.Curing(B1, warmth, B1.start)
     for _ in range(600):
         curing.advance(warmth, 1.0)
     for celsius, share in zip(warmth, curing.share, strict=True):

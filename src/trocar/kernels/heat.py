@@ -23,13 +23,12 @@ from numba import get_num_threads, njit, prange
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from trocar.errors import InputError
-from trocar.kernels.cure import GAS_J_MOL_K, Kinetics, _possible, _rate
+from trocar.kernels.cure import GAS_J_MOL_K, ZERO_C_K
 from trocar.kernels.rod import Laid, sides
 
 Float = NDArray[np.floating[Any]]
 Method = Literal["rkl2", "euler"]
 
-ZERO_C_K = 273.15
 _SERIAL = 30_000  # voxels; fewer are not worth waking the threads
 _STAGES = 101  # the most stages of a step; far beyond, float32 rounding would add up
 _LEAST = 1 / 64  # of an explicit step; where even this errs (a jump) time must go on all the same
@@ -544,55 +543,6 @@ def arrhenius_omega(celsius: float, seconds: float, rule: Arrhenius) -> float:
     return float(seconds * np.exp(np.log(rule.a_per_s) - rule.ea_j_mol / (GAS_J_MOL_K * kelvin)))
 
 
-class Curing:
-    """Cement that sets in many places at once, each at its own temperature.
-
-    ``share`` is the polymerised share of each place (1-D), ``advance`` moves it on and says how
-    much was added. What the temperature did in the last step it is taken to do in the next, so that
-    halving the step quarters the error.
-    """
-
-    def __init__(self, kinetics: Kinetics, celsius: NDArray[np.float64], share: float) -> None:
-        self._constants = np.array(
-            [kinetics.k0_per_s, kinetics.activation_j_mol, kinetics.m, kinetics.n, GAS_J_MOL_K]
-        )
-        self._glass = kinetics.glass_k or 0.0
-        self.share = np.full(celsius.shape, float(share))
-        self._end = np.zeros(celsius.shape)
-        self._last, self._last_s = celsius.astype(np.float64), 0.0
-
-    def advance(self, celsius: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
-        """The share each place gains in so many seconds, starting at these temperatures."""
-        slope = np.zeros_like(self.share)
-        if self._last_s > 0:
-            slope = (celsius - self._last) / self._last_s
-        self._last, self._last_s = celsius.astype(np.float64), seconds
-        before = self.share.copy()
-        kelvin = self._last + ZERO_C_K
-        _cure(self.share, self._end, kelvin, slope, self._glass, self._constants, seconds)
-        out: NDArray[np.float64] = self.share - before
-        return out
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _cure(
-    share: Any, ends: Any, kelvin: Any, slope: Any, glass: float, constants: Any, step: float
-) -> None:
-    """Classical Runge-Kutta for each place, its temperature running straight."""
-    for i in range(share.size):
-        p, t0, t2 = share[i], kelvin[i], kelvin[i] + slope[i] * step
-        t1 = 0.5 * (t0 + t2)
-        end0 = _possible(t0, glass, ends[i])
-        end1 = _possible(t1, glass, end0)
-        end2 = _possible(t2, glass, end1)
-        a = _rate(p, t0, end0, constants)
-        b = _rate(p + 0.5 * step * a, t1, end1, constants)
-        c = _rate(p + 0.5 * step * b, t1, end1, constants)
-        d = _rate(p + step * c, t2, end2, constants)
-        share[i] = p + step / 6.0 * (a + 2.0 * b + 2.0 * c + d)
-        ends[i] = end0  # what is reached at the end is known only when the next step starts
-
-
 def warm() -> None:
     """Compile what heating (float32 and float64) and phase change need."""
     shape = (4, 4, 4)
@@ -610,10 +560,6 @@ def warm() -> None:
         for dtype in (np.float32, np.float64):
             Bioheat(tissue, start_c=0.0, dtype=dtype, **rules).advance(1.0)  # type: ignore[arg-type]
         Bioheat(tissue, start_c=0.0, freezing=ice, **rules).advance(1.0)  # type: ignore[arg-type]
-    set_ = Kinetics(
-        k0_per_s=1.0, activation_j_mol=1.0, m=1.0, n=1.0, heat_j_kg=1.0, glass_k=378.0, start=1e-6
-    )
-    Curing(set_, np.zeros(1), 0.5).advance(np.zeros(1), 1.0)
 
 
 # --- views of a padded array ------------------------------------------------------------------
@@ -1041,7 +987,7 @@ def _cem_mean(t0: float, t1: float, above: float, below: float, start: float) ->
 @njit(cache=True, nogil=True, error_model="numpy")
 def _arrhenius_mean(t0: float, t1: float, ln_a: float, ea_r: float) -> float:
     """The mean rate of damage while ln(rate) runs straight from t0 to t1."""
-    a, b = ln_a - ea_r / (t0 + 273.15), ln_a - ea_r / (t1 + 273.15)
+    a, b = ln_a - ea_r / (t0 + ZERO_C_K), ln_a - ea_r / (t1 + ZERO_C_K)
     a, b = min(a, 600.0), min(b, 600.0)  # beyond e^600 dead is dead
     if abs(b - a) < 1e-4:
         return float(np.exp(0.5 * (a + b)))

@@ -197,7 +197,7 @@ def _set(
     shares = scene.share[at]
     density = float(cement.value("density"))
     now = body.temperature_c[at]
-    curing = heat.Curing(kinetics, now, share)
+    curing = cure.Curing(kinetics, now, share)
     source = np.zeros(scene.grid.shape)
     steps = int(np.ceil(seconds / _STEP_S))
     step = seconds / steps
@@ -226,7 +226,7 @@ def _kinetics(name: str, age_s: float) -> tuple[cure.Kinetics, float]:
     constants = cure.Kinetics(**{k: row[k] for k in keys}, glass_k=row.get("glass_k"))
     if age_s == 0:
         return constants, constants.start
-    room_k = float(cement.value("reference_temperature")) + heat.ZERO_C_K
+    room_k = float(cement.value("reference_temperature")) + cure.ZERO_C_K
     return constants, cure.cure(constants, start_k=room_k, seconds=age_s).end
 
 
