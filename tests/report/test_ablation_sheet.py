@@ -32,7 +32,6 @@ from trocar.model.space import Grid, Mask, Segment, Volume
 from trocar.planning.ablation import AblationSearch, Alternative
 from trocar.report import ablation_figures, cement_figures, figures, viewer, words
 from trocar.report.ablation import write_ablation_sheet
-from trocar.report.page import Speaker
 
 _ROOTS = (
     "One patient of twelve in the Hong Kong series lost the strength of a leg after "
@@ -188,7 +187,7 @@ def test_it_says_stop_warns_of_the_roots_and_of_what_is_unknown(html) -> None:
     assert warned.index("46.3 °C") < warned.index(_ROOTS)  # stop before caution
     assert "distance to nerves: What dies or freezes ends 1.4 mm from spinal canal." in warned
     assert text.count("right nerve root") == 2  # in the limits and in the list
-    assert "degC" not in text[: text.index("Rules")]
+    assert "degC" not in text
 
 
 def test_the_numbers_are_those_of_the_record(parts, html) -> None:
@@ -400,16 +399,13 @@ def test_the_viewer_holds_what_dies(parts, tmp_path) -> None:
     html = write_ablation_sheet(tmp_path / "v.html", **parts | {"viewer": True}).read_text()
     assert 'id="viewer"' in html
     if viewer.assets() is None:
-        return
+        pytest.skip("the viewer was not installed with this copy")
     scene = re.search(r'id="viewer-scene">(.*?)</script>', html)
     assert scene
     names = [r["name"] for r in json.loads(scene.group(1))["regions"]]
     assert "what dies" in names
 
 
-def test_the_clock_changes_one_word_only() -> None:
-    from trocar.report.ablation import _Clock
-
-    assert _Clock("en")("Injected") == "Time"
-    assert _Clock("zh-Hant")("Injected") == "時間"
-    assert _Clock("zh-Hant")("Rules") == Speaker("zh-Hant")("Rules")
+def test_the_slider_runs_over_time(html) -> None:
+    assert ">Time</label>" in html
+    assert "Injected" not in html

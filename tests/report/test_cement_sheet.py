@@ -75,6 +75,7 @@ def test_it_says_what_the_plan_says(parts, tmp_path) -> None:
         assert said in html
     assert "25 % (14–40)" in html  # Wilson of 10 in 40
     assert html.count("data-ml=") == 9
+    assert ">Injected</label>" in html
     assert 'class="verdict unknown"' in html  # a nerve root was not found
     links = re.findall(r'(?:src|href)="([^"]*)', html)
     assert all(x.startswith(("data:", "#")) for x in links)

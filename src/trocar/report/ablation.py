@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trocar import NOTICE, __version__
 from trocar.facts import ablation as facts
 from trocar.facts import limits, thermal
 from trocar.model.ablation import AblationPlan, Phase, Placed, StructureDose, ThermalDose
@@ -19,8 +16,19 @@ from trocar.planning.ablation import AblationSearch, Alternative, neural_verdict
 from trocar.report import ablation_figures as drawn
 from trocar.report import sheet, words
 from trocar.report import viewer as interactive
-from trocar.report.cement import ORDER, grade, listed_unknown, named, provenance, warned, worst
-from trocar.report.page import Speaker, render, spoken_language, write_whole
+from trocar.report.page import Speaker, spoken_language
+from trocar.report.sections import (
+    ORDER,
+    grade,
+    listed_rules,
+    listed_unknown,
+    named,
+    provenance,
+    warned,
+    with_rules,
+    worst,
+    write_sections,
+)  # fmt: skip
 from trocar.report.sheet import Row, Verdict
 from trocar.report.viewer import Embedded, Region
 
@@ -28,13 +36,6 @@ _FRAMES = 6
 _MINUTE_S = 60.0
 _PERCENT = 100.0
 _DEAD_COLOUR = (63, 224, 255)
-
-
-class _Clock(Speaker):
-    """Speaks for a page whose slider runs over time; the template asks for cement's word."""
-
-    def __call__(self, text: str, **values: Any) -> str:
-        return super().__call__("Time" if text == "Injected" else text, **values)
 
 
 def write_ablation_sheet(
@@ -54,45 +55,33 @@ def write_ablation_sheet(
     where that was installed; ``run`` says how the plan came about. Raises :class:`InputError` for
     an unknown language or a place that cannot be written.
     """
-    t = _Clock(spoken_language(language))
+    t = Speaker(spoken_language(language))
     plan, dose = search.plan, search.dose
-    warnings = _warnings(plan, dose, t)
+    warnings = with_rules(warned([*plan.findings, *dose.findings], t), plan.rules, t)
     unknown = tuple(dict.fromkeys((*anatomy.missing, *dose.unknown)))
     rules = [r.verdict for r in plan.rules]
     gravity = worst([dose.verdict, *rules, *(w["grade"] for w in warnings)], unknown)
-    site = words.site(plan.site, t.language)
-    embedded = embed(scan, anatomy, lesion, dose, t) if viewer else None
-    html = render(
-        "cement.html.jinja",
+    return write_sections(
+        path,
         t=t,
-        language=t.language,
-        notice=NOTICE,
-        version=__version__,
+        what="the ablation sheet",
         title=t("Ablation plan, {site}, lesion {lesion}", site=plan.site, lesion=plan.lesion_id),
         heading=t("Ablation plan"),
-        who=[Row(what=t("Site"), value=site), Row(what=t("Lesion"), value=plan.lesion_id)],
-        site=site,
+        site=plan.site,
         lesion_id=plan.lesion_id,
         verdict=Verdict(
             gravity=gravity, headline=_headline(plan, dose, t), details=_details(search, t)
         ),
-        verdict_word=t(gravity),
         warnings=warnings,
         sections=[
             *_sections(scan, anatomy, lesion, search, t),
             listed_unknown(unknown, t),
             provenance(scan, run, t),
         ],
-        viewer_after="dying",
         wants_viewer=viewer,
-        viewer=embedded,
-        viewer_regions=[
-            {"number": r.number, "name": named(r.structure, t), "colour": r.colour}
-            for r in (embedded.regions if embedded else ())
-        ],
-        viewer_needles=[],
+        embedded=embed(scan, anatomy, lesion, dose, t) if viewer else None,
+        viewer_after="dying",
     )
-    return write_whole(Path(path), html, what="the ablation sheet")
 
 
 # --- verdict and warnings ----------------------------------------------------------------------
@@ -131,7 +120,7 @@ def _minutes(seconds: float) -> float:
 
 
 def _say(finding: Finding, t: Speaker) -> str:
-    return sheet._sentence(words.say(finding, t.language)).replace("degC", "°C")
+    return sheet._sentence(words.say(finding, t.language))
 
 
 def _details(search: AblationSearch, t: Speaker) -> tuple[str, ...]:
@@ -241,19 +230,6 @@ def _becomes(one: Alternative, t: Speaker) -> str:
     return f"{_say(one.change, t)} {then}{_comma(t)}{killed}{_end(t)}"
 
 
-def _warnings(plan: AblationPlan, dose: ThermalDose, t: Speaker) -> list[dict[str, str]]:
-    out = [
-        w | {"text": w["text"].replace("degC", "°C")}
-        for w in warned([*plan.findings, *dose.findings], t)
-    ]
-    said = {w["text"] for w in out}
-    for rule in plan.rules:  # a rule that does not pass is a warning, by its own verdict
-        text = _say(rule.finding, t)
-        if rule.verdict != "ok" and text not in said:
-            out.append(grade(rule.verdict, t) | {"text": f"{t(rule.rule)}{_colon(t)}{text}"})
-    return sorted(out, key=lambda w: ORDER.index(w["grade"]))
-
-
 # --- sections ------------------------------------------------------------------------------------
 
 
@@ -273,7 +249,7 @@ def _sections(
          "blocks": [_picture(drawn.generator_chart(plan, dose, t), "chart")]},
         {"id": "protection", "title": t("Protection, as computed"),
          "blocks": _alternatives(search, t)},
-        {"id": "rules", "title": t("Rules"), "blocks": [_rules(plan, t)]},
+        listed_rules(plan.rules, t),
     ]  # fmt: skip
 
 
@@ -315,7 +291,7 @@ def _dying(
         )
     )
     return [
-        {"kind": "frames", "frames": shown, "chosen": len(shown) - 1},
+        {"kind": "frames", "label": t("Time"), "frames": shown, "chosen": len(shown) - 1},
         {"kind": "remark", "text": remark},
     ]
 
@@ -374,10 +350,7 @@ def _limits(dose: ThermalDose, t: Speaker) -> list[dict[str, Any]]:
         limit = _limit(one.structure, dose.heats)
         if limit is not None:
             said.setdefault(limit.source, []).append(one.structure)
-    sources = [
-        f"{t.listed(names)}{_colon(t)}{t(source).replace('degC', '°C')}"
-        for source, names in said.items()
-    ]
+    sources = [f"{t.listed(names)}{_colon(t)}{t(source)}" for source, names in said.items()]
     blocks: list[dict[str, Any]] = [{"kind": "table", "head": head, "rows": rows}]
     if sources:
         blocks.append({"kind": "remark", "text": t("Where the limits come from:")})
@@ -505,24 +478,6 @@ def _outcome(dose: ThermalDose, t: Speaker) -> list[Any]:
     ]
 
 
-def _rules(plan: AblationPlan, t: Speaker) -> dict[str, Any]:
-    rows = [
-        {
-            "alarm": r.verdict == "stop",
-            "cells": [
-                t(r.rule),
-                grade(r.verdict, t),
-                _say(r.finding, t),
-                t(r.source) if r.source else "–",
-                t("verified") if r.verified else t("not verified"),
-            ],
-        }
-        for r in sorted(plan.rules, key=lambda r: ORDER.index(r.verdict))
-    ]
-    head = [t("Rule"), t("Verdict"), t("Finding"), t("Source"), t("Evidence")]
-    return {"kind": "table", "head": head, "rows": rows}
-
-
 # --- the interactive viewer ----------------------------------------------------------------------
 
 
@@ -530,29 +485,15 @@ def embed(
     scan: Scan, anatomy: Anatomy, lesion: Lesion, dose: ThermalDose, t: Speaker
 ) -> Embedded | None:
     """The CT around the bone with structures and what dies; None without the viewer."""
-    files = interactive.assets()
-    if files is None:
+    if interactive.assets() is None:
         return None
-    masks: Sequence[Any] = (anatomy.bone, dose.dead)
-    points = [m.points_mm() for m in masks if not m.is_empty]
-    every = np.vstack([*points, anatomy.axes.origin_mm[None]])
-    box = scan.volume.grid.around(every, interactive._MARGIN_MM)
-    ct = interactive.reduced(scan.volume.crop(box))
+    points = [m.points_mm() for m in (anatomy.bone, dose.dead) if not m.is_empty]
+    ct = interactive.around(scan, np.vstack([*points, anatomy.axes.origin_mm[None]]))
     labels, regions = interactive.label_map(anatomy, lesion.mask.on(anatomy.grid), ct.grid)
-    told = list(regions)
     number = int(labels.max(initial=0)) + 1
     here = dose.dead.on(ct.grid).values
     if here.any() and number <= np.iinfo(labels.dtype).max:
         labels[here] = number
-        told.append(Region(number=number, structure=t("what dies"), colour=_DEAD_COLOUR))
-    starter = resources.files("trocar.report").joinpath("viewer.js").read_text(encoding="utf-8")
-    return Embedded(
-        program=interactive._packed(files["program"]),
-        starter=starter,
-        ct=interactive._packed(interactive.nifti(ct.grid, ct.values)),
-        labels=interactive._packed(interactive.nifti(ct.grid, labels)),
-        regions=tuple(told),
-        needles=(),
-        spacing_mm=ct.grid.spacing_mm,
-        licences=files["licences"].decode("utf-8"),
-    )
+        more = Region(number=number, structure=t("what dies"), colour=_DEAD_COLOUR)
+        regions = (*regions, more)
+    return interactive.packed(ct, labels, regions)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trocar import NOTICE, __version__
 from trocar.facts import thermal
-from trocar.model.case import Finding, Lesion, gravest_first
+from trocar.model.case import Finding, Lesion
 from trocar.model.plan import CementPlan
 from trocar.model.result import (
     Anatomy,
@@ -22,14 +20,26 @@ from trocar.model.result import (
     Scan,
 )
 from trocar.report import cement_figures as drawn
-from trocar.report import sheet, words
+from trocar.report import words
 from trocar.report.cement_viewer import embed
-from trocar.report.page import Speaker, render, spoken_language, write_whole
+from trocar.report.page import Speaker, spoken_language
+from trocar.report.sections import (
+    ORDER,
+    evidence,
+    grade,
+    listed_rules,
+    listed_unknown,
+    named,
+    provenance,
+    warned,
+    with_rules,
+    worst,
+    write_sections,
+)  # fmt: skip
 from trocar.report.sheet import Row, Verdict
 
 _FRAMES = 9
 _MINUTE_S = 60.0
-ORDER = ("stop", "unknown", "caution", "note", "ok")  # worst first
 
 
 def write_cement_sheet(
@@ -64,38 +74,26 @@ def write_cement_sheet(
     )
     harmed = ("stop",) if heat and heat.over_limit else ()
     gravity = worst([plan.verdict, *harmed, *(w["grade"] for w in warnings)], unknown)
-    site = words.site(plan.site, t.language)
-    embedded = embed(scan, anatomy, injection.fill, lesion.mask, t) if viewer else None
-    html = render(
-        "cement.html.jinja",
+    return write_sections(
+        path,
         t=t,
-        language=t.language,
-        notice=NOTICE,
-        version=__version__,
+        what="the cement sheet",
         title=t("Cement plan, {site}, lesion {lesion}", site=plan.site, lesion=plan.lesion_id),
         heading=t("Cement plan"),
-        who=[Row(what=t("Site"), value=site), Row(what=t("Lesion"), value=plan.lesion_id)],
-        site=site,
+        site=plan.site,
         lesion_id=plan.lesion_id,
         verdict=Verdict(
             gravity=gravity, headline=_headline(plan, t), details=_details(plan, injection, t)
         ),
-        verdict_word=t(gravity),
         warnings=warnings,
         sections=[
             *_sections(scan, anatomy, lesion, plan, injection, forecast, tuple(unknown), t),
             provenance(scan, run, t),
         ],
-        viewer_after="filling-title",
         wants_viewer=viewer,
-        viewer=embedded,
-        viewer_regions=[
-            {"number": r.number, "name": named(r.structure, t), "colour": r.colour}
-            for r in (embedded.regions if embedded else ())
-        ],
-        viewer_needles=[],
+        embedded=embed(scan, anatomy, injection.fill, lesion.mask, t) if viewer else None,
+        viewer_after="filling-title",
     )
-    return write_whole(Path(path), html, what="the cement sheet")
 
 
 def _headline(plan: CementPlan, t: Speaker) -> str:
@@ -138,82 +136,13 @@ def _details(plan: CementPlan, injection: Injection, t: Speaker) -> tuple[str, .
     return (*hot, stop, window, *through, *why)
 
 
-def worst(grades: Iterable[str], unknown: Collection[str]) -> str:
-    """The worst of the grades; what is unknown makes "ok" and "caution" unknown.
-
-    >>> worst(["note", "caution"], ["spinal_canal"]), worst(["stop"], ["aorta"]), worst([], [])
-    ('unknown', 'stop', 'ok')
-    """
-    told = [g for g in grades if g != "note"] + (["unknown"] if unknown else [])
-    return min(told, key=ORDER.index, default="ok")
-
-
-def grade(name: str, t: Speaker) -> dict[str, str]:
-    """A grade for a cell of a table: its sign and its word."""
-    return {"grade": name, "word": t(name)}
-
-
-def named(name: str, t: Speaker) -> str:
-    """A structure, or another thing that is not known, in words."""
-    spoken = t.name(name)
-    return t(name) if spoken == name else spoken
-
-
-def warned(findings: Sequence[Finding], t: Speaker) -> list[dict[str, str]]:
-    """Each finding once, the gravest first."""
-    said = {
-        words.say(f, t.language): f.gravity.value for f in reversed(gravest_first(tuple(findings)))
-    }
-    out = [grade(gravity, t) | {"text": sheet._sentence(text)} for text, gravity in said.items()]
-    return sorted(out, key=lambda w: ORDER.index(w["grade"]))
-
-
-def listed_unknown(unknown: Sequence[str], t: Speaker) -> dict[str, Any]:
-    """The section on what could not be told."""
-    lines = [named(name, t) for name in unknown] or [t("None found.")]
-    blocks = [{"kind": "list", "lines": lines}]
-    return {"id": "unknown", "title": t("Unknown"), "blocks": blocks}
-
-
-def provenance(scan: Scan, run: Run | None, t: Speaker) -> dict[str, Any]:
-    """The section that says from what, and with what, the sheet was made."""
-    rows = [
-        Row(what=t("CT"), value=scan.name),
-        Row(what=t("CT, SHA-256"), value=scan.sha256),
-    ]
-    if run is None:
-        rows.append(Row(what=t("Run"), value=t("not recorded")))
-    else:
-        rows += [
-            Row(what=t("Input {name}, SHA-256", name=key), value=value)
-            for key, value in run.inputs.items()
-            if value != scan.sha256
-        ]
-        rows += [
-            Row(what=t("Program"), value=f"trocar {run.version}", remark=run.command),
-            Row(what=t("Made"), value=run.started),
-            Row(what=t("Seed"), value=str(run.seed)),
-            Row(what=t("Parameters"), value=sheet._pairs(run.parameters)),
-            Row(what=t("Facts"), value=sheet._pairs(run.facts)),
-            Row(what=t("Packages"), value=sheet._pairs(run.packages)),
-        ]
-    blocks = [{"kind": "facts", "rows": rows}]
-    return {"id": "provenance", "title": t("Where the numbers come from"), "blocks": blocks}
-
-
 def _warnings(
     plan: CementPlan, injection: Injection, forecast: LeakForecast | None, t: Speaker
 ) -> list[dict[str, str]]:
     heat = injection.heat.findings if injection.heat else ()
     told: list[Finding] = [*plan.findings, *injection.findings, *injection.fill.findings, *heat]
     told += forecast.findings if forecast else ()
-    out = warned(told, t)
-    said = {w["text"] for w in out}
-    for rule in plan.rules:  # a rule that does not pass is a warning, by its own verdict
-        text = sheet._sentence(words.say(rule.finding, t.language))
-        if rule.verdict != "ok" and text not in said:
-            out.append(grade(rule.verdict, t) | {"text": f"{t(rule.rule)}: {text}"})
-    return sorted(out, key=lambda w: ORDER.index(w["grade"]))
+    return with_rules(warned(told, t), plan.rules, t)
 
 
 def _sections(
@@ -238,26 +167,19 @@ def _sections(
         chance = [{"kind": "picture", "figure": figure, "look": "chart"}, _chances(forecast, t)]
     course = drawn.course_chart(injection, plan, t)
     log = [_told(e, len(plan.needles) > 1, t) for e in injection.events]
-    rules = [
-        {
-            "alarm": r.verdict == "stop",
-            "cells": [
-                t(r.rule),
-                grade(r.verdict, t),
-                words.say(r.finding, t.language),
-                t(r.source),
-                _evidence(r.verified, t),
-            ],
-        }
-        for r in sorted(plan.rules, key=lambda r: ORDER.index(r.verdict))
-    ]
-    head = [t("Rule"), t("Verdict"), t("Finding"), t("Source"), t("Evidence")]
     out: list[dict[str, Any]] = [
         {"id": "chance", "title": t("Chance of a leak"), "blocks": chance},
         {
             "id": "filling-title",
             "title": t("Filling, step by step"),
-            "blocks": [{"kind": "frames", "frames": shown, "chosen": len(shown) - 1}],
+            "blocks": [
+                {
+                    "kind": "frames",
+                    "label": t("Injected"),
+                    "frames": shown,
+                    "chosen": len(shown) - 1,
+                }
+            ],
         },
         {
             "id": "course",
@@ -268,11 +190,7 @@ def _sections(
                 {"kind": "list", "lines": log},
             ],
         },
-        {
-            "id": "rules",
-            "title": t("Rules"),
-            "blocks": [{"kind": "table", "head": head, "rows": rules}],
-        },
+        listed_rules(plan.rules, t),
     ]
     if injection.heat is not None:
         out.append({"id": "heat", "title": t("Heat"), "blocks": _heat(injection.heat, t)})
@@ -362,10 +280,6 @@ def _warmed(name: str, heat: CementHeat, t: Speaker) -> dict[str, Any]:
             t.number(dose, ""),
             "–" if limit is None else f"{limit.harm_cem43:.0f}",
             grade(verdict, t),
-            "–" if limit is None else _evidence(limit.evidence == "verified", t),
+            "–" if limit is None else evidence(limit.evidence == "verified", t),
         ],
     }
-
-
-def _evidence(verified: bool, t: Speaker) -> str:
-    return t("verified") if verified else t("not verified")

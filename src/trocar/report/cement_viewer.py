@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 import numpy as np
 
 from trocar.model.result import Anatomy, Fill, Scan
@@ -31,14 +29,11 @@ def embed(
 
     ``fill`` lies in the space of ``scan`` and ``anatomy``.
     """
-    files = interactive.assets()
-    if files is None:
+    if interactive.assets() is None:
         return None
     points = [anatomy.bone.points_mm()] if not anatomy.bone.is_empty else []
     points += [fill.fraction.grid.to_world(np.argwhere(fill.fraction.values >= 0.5))]
-    every = np.vstack([*points, anatomy.axes.origin_mm[None]])
-    box = scan.volume.grid.around(every, interactive._MARGIN_MM)
-    ct = interactive.reduced(scan.volume.crop(box))
+    ct = interactive.around(scan, np.vstack([*points, anatomy.axes.origin_mm[None]]))
     empty = Mask(grid=anatomy.grid, values=np.zeros(anatomy.grid.shape, bool))
     labels, regions = interactive.label_map(
         anatomy, empty if lesion is None else lesion.on(anatomy.grid), ct.grid
@@ -53,14 +48,4 @@ def embed(
         labels[here] = number
         colour = _LEAK_COLOURS[(rank - 1) % len(_LEAK_COLOURS)] if rank else _CEMENT_COLOUR
         told.append(Region(number=number, structure=t(part.word), colour=colour))
-    starter = resources.files("trocar.report").joinpath("viewer.js").read_text(encoding="utf-8")
-    return Embedded(
-        program=interactive._packed(files["program"]),
-        starter=starter,
-        ct=interactive._packed(interactive.nifti(ct.grid, ct.values)),
-        labels=interactive._packed(interactive.nifti(ct.grid, labels)),
-        regions=tuple(told),
-        needles=(),
-        spacing_mm=ct.grid.spacing_mm,
-        licences=files["licences"].decode("utf-8"),
-    )
+    return interactive.packed(ct, labels, told)

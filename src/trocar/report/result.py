@@ -12,17 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from trocar import NOTICE, __version__
 from trocar.assessment.compare import FillComparison, NeedleDeviation, compare_fills
 from trocar.errors import InputError
 from trocar.model.result import Anatomy, CementLeak, Fill, Registration, Run, Scan
 from trocar.model.space import Float, Mask
 from trocar.report import cement_figures as drawn
-from trocar.report import words
-from trocar.report.cement import grade, listed_unknown, named, provenance, warned, worst
 from trocar.report.cement_viewer import embed
 from trocar.report.figures import Figure
-from trocar.report.page import Speaker, render, spoken_language, write_whole
+from trocar.report.page import Speaker, spoken_language
+from trocar.report.sections import (
+    grade,
+    listed_unknown,
+    provenance,
+    warned,
+    worst,
+    write_sections,
+)  # fmt: skip
 from trocar.report.sheet import Row, Verdict
 
 _NEAR_MM = 56.0  # side of a picture of one leak, at least
@@ -65,24 +70,15 @@ def write_result_sheet(
     grades = [w["grade"] for w in warnings] + (["stop"] if alarms else [])
     grades += ["caution"] if fill.leaks else []
     gravity = worst(grades, unknown)
-    site = words.site(fill.site, t.language)
-    embedded = embed(post, anatomy, fill, lesion, t) if viewer else None
-    html = render(
-        "cement.html.jinja",
+    return write_sections(
+        path,
         t=t,
-        language=t.language,
-        notice=NOTICE,
-        version=__version__,
+        what="the result sheet",
         title=t("Cement found, {site}, lesion {lesion}", site=fill.site, lesion=fill.lesion_id),
         heading=t("Cement found after the procedure"),
-        who=[
-            Row(what=t("Site"), value=site),
-            Row(what=t("Lesion"), value=fill.lesion_id or t("not stated")),
-        ],
-        site=site,
+        site=fill.site,
         lesion_id=fill.lesion_id,
         verdict=Verdict(gravity=gravity, headline=_headline(fill, t), details=_details(fill, t)),
-        verdict_word=t(gravity),
         warnings=warnings,
         sections=[
             _pictures(post, anatomy, fill, lesion, t),
@@ -96,16 +92,10 @@ def write_result_sheet(
             _laid(fill.registration, t),
             provenance(post, run, t),
         ],
-        viewer_after="solid",
         wants_viewer=viewer,
-        viewer=embedded,
-        viewer_regions=[
-            {"number": r.number, "name": named(r.structure, t), "colour": r.colour}
-            for r in (embedded.regions if embedded else ())
-        ],
-        viewer_needles=[],
+        embedded=embed(post, anatomy, fill, lesion, t) if viewer else None,
+        viewer_after="solid",
     )
-    return write_whole(Path(path), html, what="the result sheet")
 
 
 def _require_measured(fill: Fill, anatomy: Anatomy, post: Scan) -> None:

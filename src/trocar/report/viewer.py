@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -88,19 +88,37 @@ def assets() -> Mapping[str, bytes] | None:
 
 def embed(scan: Scan, anatomy: Anatomy, plan: Plan) -> Embedded | None:
     """Everything the interactive viewer needs, or None where the viewer is not installed."""
-    files = assets()
-    if files is None:
+    if assets() is None:
         return None
     ct = reduced(scan.volume.crop(region_of_interest(scan.volume.grid, anatomy, plan)))
     labels, regions = label_map(anatomy, plan.lesion.mask, ct.grid)
+    needles = tuple(_model(k, option) for k, option in enumerate(plan.options))
+    return packed(ct, labels, regions, needles)
+
+
+def around(scan: Scan, points_mm: Float) -> Volume:
+    """The CT around some points with a margin, reduced for the viewer."""
+    return reduced(scan.volume.crop(scan.volume.grid.around(points_mm, _MARGIN_MM)))
+
+
+def packed(
+    ct: Volume,
+    labels: NDArray[np.uint8],
+    regions: Sequence[Region],
+    needles: Sequence[NeedleModel] = (),
+) -> Embedded | None:
+    """A CT with labels on its grid as the page carries them; None without the viewer."""
+    files = assets()
+    if files is None:
+        return None
     starter = resources.files("trocar.report").joinpath("viewer.js").read_text(encoding="utf-8")
     return Embedded(
         program=_packed(files["program"]),
         starter=starter,
         ct=_packed(nifti(ct.grid, ct.values)),
         labels=_packed(nifti(ct.grid, labels)),
-        regions=regions,
-        needles=tuple(_model(k, option) for k, option in enumerate(plan.options)),
+        regions=tuple(regions),
+        needles=tuple(needles),
         spacing_mm=ct.grid.spacing_mm,
         licences=files["licences"].decode("utf-8"),
     )

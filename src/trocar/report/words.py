@@ -71,7 +71,12 @@ def translate(text: str, language: Language) -> str:
     >>> translate("Lesion", "zh-Hant")
     '病灶'
     """
-    return catalogue(language).sentences.get(text, text)
+    return _set(catalogue(language).sentences.get(text, text))
+
+
+def _set(text: str) -> str:
+    """Units as print sets them."""
+    return text.replace(" mm2", " mm²").replace("degC", "°C")
 
 
 def say(finding: Finding, language: Language) -> str:
@@ -82,8 +87,7 @@ def say(finding: Finding, language: Language) -> str:
     >>> say(Finding(gravity=Gravity.NOTE, message="{what} is near", values=values), "en")
     'left iliac vein is near'
     """
-    text = fill(translate(finding.message, language), finding.values, language)
-    return text.replace(" mm2", " mm²")
+    return _set(fill(translate(finding.message, language), finding.values, language))
 
 
 def say_together(findings: Sequence[Finding], language: Language) -> str:
@@ -104,7 +108,7 @@ def say_together(findings: Sequence[Finding], language: Language) -> str:
             place = "{" + field + (f"!{conversion}" if conversion else "") + f":{spec or ''}" + "}"
             each = dict.fromkeys(fill(place, f.values, language) for f in findings)
             pieces.append(_joint(language).join(each))
-    return "".join(pieces).replace(" mm2", " mm²")
+    return _set("".join(pieces))
 
 
 def fill(template: str, values: Mapping[str, Any], language: Language) -> str:
