@@ -15,7 +15,8 @@ from trocar.errors import InputError
 from trocar.io.formats import write_volume
 from trocar.io.results import read_needles_used, read_predicted
 from trocar.pathway import staged
-from trocar.pathway.cement import _Spans, assess_case, cement_lesion
+from trocar.pathway.cement import assess_case, cement_lesion
+from trocar.pathway.runs import Spans
 from trocar.phantom import make
 from trocar.phantom.cement import after, turned
 from trocar.phantom.files import write
@@ -165,7 +166,7 @@ def test_what_is_cancelled_leaves_the_older_sheet_as_it_was(tmp_path: Path) -> N
 
 def test_progress_never_goes_back() -> None:
     heard: list[tuple[str, float]] = []
-    tell = _Spans(lambda step, share: heard.append((step, share)))
+    tell = Spans(lambda step, share: heard.append((step, share)))
     inner = tell.during("", 0.2, 0.6)
     for share in (0.0, 0.5, 0.2, 1.0, 3.0):
         inner("a", share)

@@ -10,6 +10,11 @@ one another; only this page knows their order::
     views    = simulation.fluoroscopy.needle_views(...)        # what the C-arm will show
     sheet    = report.sheet.write_plan_sheet(...)              # what is taken to the table
 
+Heat or ice may come first (``pathway.ablation``)::
+
+    found     = planning.ablation.plan_ablation(...)           # applicators, time, protection
+    dose      = simulation.ablation.ablate_interval(...)       # what dies, how warm each nerve gets
+
 Cement goes on from there (``pathway.cement``)::
 
     plan      = planning.cement.plan_cement(...)               # how much, when, when to stop
@@ -38,28 +43,25 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trocar import __version__
 from trocar.errors import InputError
-from trocar.facts import source as facts_source
 from trocar.facts.products import Needle
 from trocar.model.case import Finding, Gravity, Lesion, Site, gravest_first
 from trocar.model.decision import Decision
 from trocar.model.plan import Plan
-from trocar.model.result import Anatomy, Run, Scan, View
+from trocar.model.result import Anatomy, Scan, View
 from trocar.model.space import Float, Labels, Mask
 from trocar.model.study import Record, Study
+from trocar.pathway.runs import Clock, Progress, Spans
 
 if TYPE_CHECKING:
     from trocar.audit.summary import Audit
     from trocar.followup import Duration, LesionResponse
-
-Progress = Callable[[str, float], None]
 
 _STEPS = {
     "read": 0.10,
@@ -70,7 +72,6 @@ _STEPS = {
     "sheet": 1.0,
 }
 _KERNELS = ("field", "rays", "projection", "flow", "cure", "heat", "potential")
-_PACKAGES = ("numpy", "scipy", "numba", "SimpleITK", "pydicom", "highdicom", "scikit-image")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -116,8 +117,7 @@ def plan_lesion(
     from trocar.imaging.lesion import find_lesion, propose
     from trocar.planning.trajectory import find_paths, needle_sets
 
-    started, clock = datetime.now(UTC), time.perf_counter()
-    tell = _Teller(progress)
+    clock, tell = Clock(command), Spans(progress)
     anatomy = read_anatomy(
         scan.volume,
         site,
@@ -125,7 +125,7 @@ def plan_lesion(
         click_mm=click_mm,
         lesion=lesion_mask,
         kvp=scan.kvp,
-        progress=tell.during("anatomy", _STEPS["read"]),
+        progress=tell.during("", _STEPS["read"], _STEPS["anatomy"]),
     )
     tell("lesion", _STEPS["anatomy"])
     ct = scan.volume.crop(scan.volume.grid.around(anatomy.grid.corners_mm))
@@ -143,15 +143,12 @@ def plan_lesion(
         needles=needles,
         count=count,
         seed=seed,
-        progress=tell.during("search", _STEPS["lesion"]),
+        progress=tell.during("", _STEPS["lesion"], _STEPS["search"]),
     )
     tell("views", _STEPS["search"])
     views = _views(ct, search.options)
-    run = Run(
-        version=__version__,
-        command=command,
+    run = clock.run(
         inputs={scan.name: scan.sha256, **(inputs or {})},
-        facts=facts_source.versions(),
         parameters={
             "site": str(site),
             "click_mm": None if click_mm is None else [float(v) for v in click_mm],
@@ -160,10 +157,6 @@ def plan_lesion(
             "candidates": search.candidates,
         },
         seed=seed,
-        started=started.isoformat(timespec="seconds"),
-        seconds=time.perf_counter() - clock,
-        peak_mb=_peak_mb(),
-        packages={name: metadata.version(name) for name in _PACKAGES},
     )
     plan = Plan(
         case_id=case_id,
@@ -208,9 +201,9 @@ def plan_case(
 
     where = Site.parse(site)
     _folder(out)  # before the minutes of planning, not after
-    tell = _Teller(progress)
+    tell = Spans(progress)
     tell("read", 0.0)
-    scan = read_scan(ct, series=series, progress=tell.during("read", 0.0))
+    scan = read_scan(ct, series=series, progress=tell.during("", 0.0, _STEPS["read"]))
     grid = scan.volume.grid
     label_map = None if labels is None else read_labels(labels, like=grid)
     mask = None if lesion is None else read_mask(lesion, like=grid)
@@ -249,7 +242,7 @@ def write_case(
     from trocar.io.exports import write_plan
     from trocar.report.sheet import write_plan_sheet
 
-    tell = _Teller(progress)
+    tell = Spans(progress)
     tell("sheet", _STEPS["views"])
     with staged(out) as (stage, keep):
         files = dict(write_plan(stage, planned.scan, planned.anatomy, planned.plan))
@@ -425,32 +418,23 @@ def audit_cases(
     from trocar.report.audit import write_audit_page
 
     folder = _folder(out)
-    started, clock = datetime.now(UTC), time.perf_counter()
-    tell = _Teller(progress)
+    clock, tell = Clock("trocar audit"), Spans(progress)
     audited = audit_study(
         study,
         opioid_table=opioid_table,
         suppress_below=suppress_below,
         progress=lambda step, fraction: tell(step, 0.9 * fraction),
     )
-    seconds = time.perf_counter() - clock
-    run = Run(
-        version=__version__,
-        command="trocar audit",
+    run = clock.run(
         inputs={study.info.study_id: study.sha256},
-        facts=facts_source.versions(),
         parameters={"opioid_table": opioid_table, "suppress_below": suppress_below},
-        seed=0,
-        started=started.isoformat(timespec="seconds"),
-        seconds=seconds,
-        peak_mb=_peak_mb(),
-        packages={name: metadata.version(name) for name in ("numpy", "scipy")},
+        packages=("numpy", "scipy"),
     )
     tell("page", 0.9)
     stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         page = write_audit_page(
-            stage / "audit.html", audited, language=language, date=_today(), seconds=seconds
+            stage / "audit.html", audited, language=language, date=_today(), seconds=run.seconds
         )
         numbers = write_json(stage / "audit.json", {"run": run, "audit": audited})
         folder.mkdir(exist_ok=True)
@@ -474,31 +458,12 @@ def warm_kernels(progress: Progress | None = None) -> float:
     with ProcessPoolExecutor(max_workers=min(len(_KERNELS), os.cpu_count() or 1)) as pool:
         for _ in as_completed([pool.submit(_warm, name) for name in _KERNELS]):
             done += 1
-            _Teller(progress)("compiling", done / len(_KERNELS))
+            Spans(progress)("compiling", done / len(_KERNELS))
     return time.perf_counter() - clock
 
 
 def _warm(name: str) -> None:
     import_module(f"trocar.kernels.{name}").warm()
-
-
-class _Teller:
-    """Passes progress on, if anybody listens; fractions are of the whole plan and never fall."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._furthest = 0.0
-
-    def __call__(self, step: str, fraction: float) -> None:
-        # A room may count two stages of its own from 0 each; the bar waits rather than jump back.
-        self._furthest = max(self._furthest, fraction)
-        if self._progress is not None:
-            self._progress(step, self._furthest)
-
-    def during(self, step: str, start: float) -> Progress:
-        """A listener for one step, whose own 0..1 becomes its share of the whole."""
-        end = _STEPS[step]
-        return lambda name, f: self(name, start + (end - start) * min(max(f, 0.0), 1.0))
 
 
 def _click_mm(scan: Scan, kind: str, numbers: tuple[float, ...]) -> Float:
@@ -557,11 +522,3 @@ def _input_hashes(paths: Mapping[str, Path | str | None]) -> dict[str, str]:
     from trocar.io.volumes import file_hash
 
     return {name: file_hash(path) for name, path in paths.items() if path is not None}
-
-
-def _peak_mb() -> float:
-    try:
-        import resource
-    except ImportError:  # Windows keeps no such record in the standard library
-        return float("nan")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +12,9 @@ from trocar.model.ablation import AblationPlan, Placed, Protection, ThermalDose
 from trocar.model.case import Finding, Gravity
 from trocar.model.result import Fill, Run
 from trocar.model.space import Segment
-from trocar.pathway import Planned, Progress, plan_case, staged
-from trocar.pathway.cement import _run, _Spans, _used
+from trocar.pathway import Planned, plan_case, staged
+from trocar.pathway.cement import used_needles
+from trocar.pathway.runs import Clock, Progress, Spans, inputs_of
 
 if TYPE_CHECKING:
     from trocar.planning.ablation import AblationSearch, Alternative, Measure, Track
@@ -71,8 +70,7 @@ def ablate_lesion(
     from trocar.planning import ablation as plans
     from trocar.simulation.ablation import ablate, ablate_interval
 
-    started, clock = datetime.now(UTC), time.perf_counter()
-    tell = _Spans(progress)
+    clock, tell = Clock(command), Spans(progress)
     tool = applicator(device)
     lesion, anatomy, ct = planned.lesion.mask, planned.anatomy, planned.scan.volume
     _check(place, seconds, pulled_back_mm)
@@ -103,7 +101,7 @@ def ablate_lesion(
             found = plans.AblationSearch(plan=guarded, dose=measure(guarded))
             found = replace(found, alternatives=plans.alternatives(found, measure))
     else:
-        used = _used(planned, applicators)
+        used = used_needles(planned, applicators)
         placed = [
             Placed(
                 device=tool,
@@ -142,13 +140,8 @@ def ablate_lesion(
     return AblationCase(
         planned=planned,
         search=found,
-        run=_run(
-            command,
-            started,
-            clock,
-            0,
-            inputs={planned.scan.name: planned.scan.sha256}
-            | (dict(planned.plan.run.inputs) if planned.plan.run else {}),
+        run=clock.run(
+            inputs=inputs_of(planned.scan, planned.plan.run),
             parameters={
                 "site": str(planned.plan.site),
                 "device": tool.name,
@@ -247,7 +240,7 @@ def ablate_case(
     _check(
         given.get("place", "search"), given.get("seconds"), float(given.get("pulled_back_mm", 0.0))
     )
-    tell = _Spans(progress)
+    tell = Spans(progress)
     planned, files = plan_case(
         ct, out=out, language=language, viewer=viewer, seed=seed,
         progress=tell.during("", 0.0, 0.5), **how,

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trocar import __version__
 from trocar.errors import InputError
-from trocar.facts import source as facts_source
 from trocar.model.case import Lesion, Site
 from trocar.model.plan import CementPlan, Trajectory
 from trocar.model.result import Anatomy, Fill, Injection, LeakForecast, Run, Scan
 from trocar.model.space import Float, Labels, Mask, Segment
 from trocar.pathway import (
-    _PACKAGES,
     Planned,
-    Progress,
     _ball,
     _click_mm,
     _folder,
     _input_hashes,
-    _peak_mb,
     plan_case,
     staged,
 )
+from trocar.pathway.runs import Clock, Progress, Spans, inputs_of
 
 if TYPE_CHECKING:
     from trocar.assessment import FillComparison, NeedleDeviation
@@ -89,10 +82,9 @@ def cement_lesion(
     from trocar.simulation.injection import forecast_leaks, inject
     from trocar.simulation.porous import read_bed
 
-    started, clock = datetime.now(UTC), time.perf_counter()
-    tell = _Spans(progress)
+    clock, tell = Clock(command), Spans(progress)
     mix = class_of(cement)  # before the work, not after
-    used = _used(planned, needles)
+    used = used_needles(planned, needles)
     ct, anatomy, lesion = planned.scan.volume, planned.anatomy, planned.lesion
     first = plan_cement(
         anatomy,
@@ -130,13 +122,9 @@ def cement_lesion(
         plan=plan,
         forecast=forecast,
         injection=injection,
-        run=_run(
-            command,
-            started,
-            clock,
-            seed,
-            inputs={planned.scan.name: planned.scan.sha256}
-            | (dict(planned.plan.run.inputs) if planned.plan.run else {}),
+        run=clock.run(
+            seed=seed,
+            inputs=inputs_of(planned.scan, planned.plan.run),
             parameters={
                 "site": str(planned.plan.site),
                 "cement": mix.name,
@@ -166,7 +154,7 @@ def cement_case(
 
     ``how`` are the arguments of ``pathway.plan_case``, ``options`` those of ``cement_lesion``.
     """
-    tell = _Spans(progress)
+    tell = Spans(progress)
     planned, files = plan_case(
         ct, out=out, language=language, viewer=viewer, seed=seed,
         progress=tell.during("", 0.0, 0.4), **how,
@@ -232,8 +220,7 @@ def assess_lesion(
     from trocar.imaging.bone import read_anatomy
     from trocar.imaging.lesion import find_lesion
 
-    started, clock = datetime.now(UTC), time.perf_counter()
-    tell = _Spans(progress)
+    clock, tell = Clock(command), Spans(progress)
     image = post if pre is None else pre
     engine = (
         "read before"
@@ -274,11 +261,7 @@ def assess_lesion(
         fill=fill,
         predicted=predicted,
         comparison=comparison,
-        run=_run(
-            command,
-            started,
-            clock,
-            0,
+        run=clock.run(
             inputs=given | dict(inputs or {}),
             parameters={
                 "site": str(site),
@@ -321,7 +304,7 @@ def assess_case(
 
     where = Site.parse(site)
     _folder(out)  # before the minutes of reading, not after
-    tell = _Spans(progress)
+    tell = Spans(progress)
     foreseen = None if predicted is None else read_predicted(predicted)
     tracks: tuple[NeedleTrack, ...] = ()
     if predicted is not None:
@@ -426,7 +409,7 @@ def _deviations(
     return tuple(compare_needle(a, b) for a, b in zip(planned, laid, strict=True))
 
 
-def _used(planned: Planned, count: int) -> tuple[Trajectory, ...]:
+def used_needles(planned: Planned, count: int) -> tuple[Trajectory, ...]:
     """The best needle, or the best set of so many."""
     options = planned.plan.options
     if not options:
@@ -442,45 +425,3 @@ def _used(planned: Planned, count: int) -> tuple[Trajectory, ...]:
     raise InputError(
         f"no {count} needles can be used together in {planned.plan.site}; take one, or fewer"
     )
-
-
-def _run(
-    command: str,
-    started: datetime,
-    clock: float,
-    seed: int,
-    *,
-    inputs: Mapping[str, str],
-    parameters: Mapping[str, Any],
-) -> Run:
-    return Run(
-        version=__version__,
-        command=command,
-        inputs=inputs,
-        facts=facts_source.versions(),
-        parameters=parameters,
-        seed=seed,
-        started=started.isoformat(timespec="seconds"),
-        seconds=time.perf_counter() - clock,
-        peak_mb=_peak_mb(),
-        packages={name: metadata.version(name) for name in _PACKAGES},
-    )
-
-
-class _Spans:
-    """Passes progress on, if anybody listens; a step's own 0 to 1 becomes its span of the whole."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._furthest = 0.0
-
-    def __call__(self, step: str, fraction: float) -> None:
-        self._furthest = max(self._furthest, fraction)
-        if self._progress is not None:
-            self._progress(step, self._furthest)
-
-    def during(self, step: str, start: float, end: float) -> Progress:
-        """A listener for one step; without a name of its own it keeps that of what it hears."""
-        return lambda name, f: self(
-            step or name, start + (end - start) * min(max(float(f), 0.0), 1.0)
-        )
