@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trocar import NOTICE, __version__
+from trocar import NOTICE, __version__, terminal
 from trocar.errors import InputError, TrocarError
 
 if TYPE_CHECKING:
     from trocar.model.ablation import Protection
     from trocar.model.study import Study
     from trocar.pathway import FollowedLesion, Planned
-    from trocar.pathway.ablation import AblationCase
     from trocar.pathway.cement import AssessedCase, CementCase
     from trocar.phantom import Phantom
 
@@ -40,6 +38,13 @@ Viewer = Annotated[
 ]
 
 
+Ct_ = Annotated[Path, typer.Argument(help="DICOM folder, zip or file; NIfTI, NRRD or MHA.")]
+Series_ = Annotated[
+    str | None, typer.Option(help="Series number or UID when the folder holds several.")
+]
+Out_ = Annotated[Path, typer.Option("--out", "-o", help="Folder for the sheets.")]
+Case_ = Annotated[str | None, typer.Option("--case", help="Pseudonym printed on the sheet.")]
+_OUT = Path("trocar-out")
 Site_ = Annotated[
     str, typer.Option("--site", "-s", help="L1, T10, sacrum, 'acetabulum right', 'femur left'.")
 ]
@@ -108,8 +113,8 @@ def demo(
     from trocar.phantom.files import as_scan
 
     _check_language(language)
-    with _progress(as_json) as whole:
-        tell = _part(whole, 0.0, 0.3 if cement or ablation else 1.0)
+    with terminal.progress(as_json) as whole:
+        tell = terminal.part(whole, 0.0, 0.3 if cement or ablation else 1.0)
         tell("synthetic patient", 0.0)
         patient = make(bone, seed=seed)
         planned = pathway.plan_lesion(
@@ -132,15 +137,15 @@ def demo(
                 device="rf_10",
                 applicators=1,
                 command="trocar demo",
-                progress=_part(whole, 0.3, 0.5 if cement else 1.0),
+                progress=terminal.part(whole, 0.3, 0.5 if cement else 1.0),
             )
             files |= write_ablation_case(out, heated, language=language, viewer=viewer)
         if cement and planned.plan.options:
             case, assessed, more = _demo_cement(
-                planned, patient, out, runs, seed, language, viewer, _part(whole, 0.5, 1.0)
+                planned, patient, out, runs, seed, language, viewer, terminal.part(whole, 0.5, 1.0)
             )
             files |= more
-    _say_planned(planned, files, as_json, (case, assessed), ablation=heated)
+    terminal.say_planned(planned, files, as_json, (case, assessed), ablation=heated)
 
 
 def _demo_cement(
@@ -157,7 +162,7 @@ def _demo_cement(
     from trocar.simulation.porous import Constants, read_bed
 
     case = steps.cement_lesion(
-        planned, runs=runs, seed=seed, command="trocar demo", progress=_part(tell, 0.0, 0.7)
+        planned, runs=runs, seed=seed, command="trocar demo", progress=terminal.part(tell, 0.0, 0.7)
     )
     files = steps.write_cement(out, case, language=language, viewer=viewer)
     tell("CT afterwards", 0.75)
@@ -174,7 +179,7 @@ def _demo_cement(
         lesion=planned.lesion,
         predicted=case.injection.fill,
         command="trocar demo",
-        progress=_part(tell, 0.8, 0.95),
+        progress=terminal.part(tell, 0.8, 0.95),
     )
     files |= steps.write_result(out, assessed, language=language, viewer=viewer)
     tell("sheet", 1.0)
@@ -183,19 +188,13 @@ def _demo_cement(
 
 @app.command()
 def plan(
-    ct: Annotated[Path, typer.Argument(help="DICOM folder, zip or file; NIfTI, NRRD or MHA.")],
+    ct: Ct_,
     site: Site_,
     labels: Labels_ = None,
     lesion: Lesion_ = None,
-    series: Annotated[
-        str | None, typer.Option(help="Series number or UID when the folder holds several.")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the sheet.")] = Path(
-        "trocar-out"
-    ),
-    case_id: Annotated[
-        str | None, typer.Option("--case", help="Pseudonym printed on the sheet.")
-    ] = None,
+    series: Series_ = None,
+    out: Out_ = _OUT,
+    case_id: Case_ = None,
     options: Annotated[int, typer.Option(help="How many distinct needles to propose.")] = 6,
     needles: Annotated[int, typer.Option(help="How many needles used together.")] = 2,
     language: Language = "en",
@@ -207,16 +206,14 @@ def plan(
     from trocar import pathway
 
     _check_language(language)
-    mask, point = _lesion_argument(lesion)
-    with _progress(as_json) as tell:
+    where = _where(lesion)
+    with terminal.progress(as_json) as tell:
         planned, files = pathway.plan_case(
             ct,
             site=site,
             out=out,
             labels=labels,
-            lesion=mask,
-            click=None if point is None or point[0] == "ball" else point,
-            ball_mm=point[1] if point is not None and point[0] == "ball" else None,
+            **where,
             series=series,
             case_id=case_id,
             language=language,
@@ -226,24 +223,18 @@ def plan(
             seed=seed,
             progress=tell,
         )
-    _say_planned(planned, files, as_json)
+    terminal.say_planned(planned, files, as_json)
 
 
 @app.command()
 def cement(
-    ct: Annotated[Path, typer.Argument(help="DICOM folder, zip or file; NIfTI, NRRD or MHA.")],
+    ct: Ct_,
     site: Site_,
     labels: Labels_ = None,
     lesion: Lesion_ = None,
-    series: Annotated[
-        str | None, typer.Option(help="Series number or UID when the folder holds several.")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the sheets.")] = Path(
-        "trocar-out"
-    ),
-    case_id: Annotated[
-        str | None, typer.Option("--case", help="Pseudonym printed on the sheet.")
-    ] = None,
+    series: Series_ = None,
+    out: Out_ = _OUT,
+    case_id: Case_ = None,
     kind: Annotated[
         str, typer.Option("--cement", help="Viscosity (low, medium, high) or a brand by its name.")
     ] = "medium",
@@ -269,16 +260,14 @@ def cement(
     from trocar.pathway.cement import cement_case
 
     _check_language(language)
-    mask, point = _lesion_argument(lesion)
-    with _progress(as_json) as tell:
+    where = _where(lesion)
+    with terminal.progress(as_json) as tell:
         case, files = cement_case(
             ct,
             site=site,
             out=out,
             labels=labels,
-            lesion=mask,
-            click=None if point is None or point[0] == "ball" else point,
-            ball_mm=point[1] if point is not None and point[0] == "ball" else None,
+            **where,
             series=series,
             case_id=case_id,
             needles_per_lesion=max(2, needles),
@@ -296,24 +285,18 @@ def cement(
             },
             progress=tell,
         )
-    _say_planned(case.planned, files, as_json, (case, None))
+    terminal.say_planned(case.planned, files, as_json, (case, None))
 
 
 @app.command()
 def ablate(
-    ct: Annotated[Path, typer.Argument(help="DICOM folder, zip or file; NIfTI, NRRD or MHA.")],
+    ct: Ct_,
     site: Site_,
     labels: Labels_ = None,
     lesion: Lesion_ = None,
-    series: Annotated[
-        str | None, typer.Option(help="Series number or UID when the folder holds several.")
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the sheets.")] = Path(
-        "trocar-out"
-    ),
-    case_id: Annotated[
-        str | None, typer.Option("--case", help="Pseudonym printed on the sheet.")
-    ] = None,
+    series: Series_ = None,
+    out: Out_ = _OUT,
+    case_id: Case_ = None,
     device: Annotated[
         str, typer.Option("--device", "-d", help="An applicator by its name; 'list' shows them.")
     ] = "osteocool_15",
@@ -355,17 +338,15 @@ def ablate(
     if device == "list":
         print("\n".join(known()))
         return
-    mask, point = _lesion_argument(lesion)
+    where = _where(lesion)
     protections = tuple(_protection(text) for text in protect or ())
-    with _progress(as_json) as tell:
+    with terminal.progress(as_json) as tell:
         case, files = ablate_case(
             ct,
             site=site,
             out=out,
             labels=labels,
-            lesion=mask,
-            click=None if point is None or point[0] == "ball" else point,
-            ball_mm=point[1] if point is not None and point[0] == "ball" else None,
+            **where,
             series=series,
             case_id=case_id,
             language=language,
@@ -382,7 +363,7 @@ def ablate(
             },
             progress=tell,
         )
-    _say_planned(case.planned, files, as_json, ablation=case)
+    terminal.say_planned(case.planned, files, as_json, ablation=case)
 
 
 @app.command()
@@ -422,17 +403,15 @@ def assess(
     from trocar.pathway.cement import assess_case
 
     _check_language(language)
-    mask, point = _lesion_argument(lesion)
-    with _progress(as_json) as tell:
+    where = _where(lesion)
+    with terminal.progress(as_json) as tell:
         case, files = assess_case(
             post,
             site=site,
             out=out,
             pre=pre,
             labels=labels,
-            lesion=mask,
-            click=None if point is None or point[0] == "ball" else point,
-            ball_mm=point[1] if point is not None and point[0] == "ball" else None,
+            **where,
             predicted=predicted,
             achieved=achieved,
             series=series,
@@ -442,9 +421,9 @@ def assess(
             progress=tell,
         )
     if as_json:
-        print(json.dumps(_assessed_summary(case, files), indent=1))
+        print(json.dumps(terminal.assessed_summary(case, files), indent=1))
         return
-    _say_assessed(case)
+    terminal.say_assessed(case)
     print(f"sheet   {files['result sheet']}")
     print(NOTICE)
 
@@ -493,7 +472,7 @@ def warmup() -> None:
     """Compile every kernel now, so that the first result of a day does not wait for it."""
     from trocar.pathway import warm_kernels
 
-    with _progress(False) as tell:
+    with terminal.progress(False) as tell:
         seconds = warm_kernels(tell)
     print(f"all kernels compiled and kept ({seconds:.0f} s)")
 
@@ -611,7 +590,7 @@ def audit(
 
     _check_language(language)
     cases = _study(study, example)
-    with _progress(as_json) as tell:
+    with terminal.progress(as_json) as tell:
         audited, files = pathway.audit_cases(
             cases,
             out=out,
@@ -744,6 +723,17 @@ def _check_language(language: str) -> None:
         raise typer.BadParameter(f"{language!r} is not a sheet language; give en or zh-Hant")
 
 
+def _where(lesion: str | None) -> dict[str, Any]:
+    """What ``--lesion`` says, as the pathway takes it: a mask, a click or a ball."""
+    mask, point = _lesion_argument(lesion)
+    ball = point is not None and point[0] == "ball"
+    return {
+        "lesion": mask,
+        "click": None if ball else point,
+        "ball_mm": point[1] if point is not None and ball else None,
+    }
+
+
 def _lesion_argument(text: str | None) -> tuple[Path | None, tuple[str, Any] | None]:
     """A mask path, or the kind of coordinates with the numbers of a click or a ball.
 
@@ -768,125 +758,6 @@ def _lesion_argument(text: str | None) -> tuple[Path | None, tuple[str, Any] | N
     return Path(text), None
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """A bar with the step's name and the time left, on a terminal; silence elsewhere."""
-    try:
-        with _bar(quiet) as tell:
-            yield tell
-    except KeyboardInterrupt:
-        raise TrocarError("stopped; nothing was changed") from None
-
-
-@contextmanager
-def _bar(quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    if quiet or not sys.stderr.isatty():
-        yield lambda step, fraction: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("starting", total=1.0)
-        yield lambda step, fraction: bars.update(task, description=step, completed=fraction)
-
-
-def _part(
-    tell: Callable[[str, float], None], start: float, end: float
-) -> Callable[[str, float], None]:
-    """A listener for a part of the work, whose own 0 to 1 becomes its span of the whole."""
-    return lambda step, fraction: tell(step, start + (end - start) * min(max(fraction, 0.0), 1.0))
-
-
-def _say_planned(
-    planned: Planned,
-    files: dict[str, Path],
-    as_json: bool,
-    cement: tuple[CementCase | None, AssessedCase | None] = (None, None),
-    ablation: AblationCase | None = None,
-) -> None:
-    """Tell what was found: the gravest first, then the best needle, then where the sheet is."""
-    plan = planned.plan
-    case, assessed = cement
-    if as_json:
-        told = _summary(planned, files)
-        if ablation is not None:
-            told["ablation"] = _ablation_summary(ablation)
-        if case is not None:
-            told["cement"] = _cement_summary(case)
-        if assessed is not None:
-            told["assessment"] = _assessed_summary(assessed, {})["fill"]
-        print(json.dumps(told, indent=1))
-        return
-    for finding in plan.findings:
-        if finding.gravity != "note":
-            print(f"{finding.gravity.value.upper():8}{finding}")
-    lesion = plan.lesion
-    kind = "of unknown kind" if lesion.kind == "unknown" else lesion.kind
-    print(f"lesion  {lesion.volume_ml:.1f} ml {kind} in {plan.site}, {lesion.found_by}")
-    best = plan.best
-    if best is None:
-        print("needle  none is safe:")
-        for refusal in plan.refusals:
-            print(f"        {refusal.route}: {refusal.reason}")
-    else:
-        worst = best.worst
-        near = ""
-        if worst is not None:
-            name = worst.structure.replace("_", " ")
-            near = f", tightest {name} {worst.distance_mm:.1f} mm"
-        print(f"needle  {best.route}, {best.needle}, depth {best.depth_mm:.0f} mm{near}")
-        stops = sum(o.verdict == "stop" for o in plan.options)
-        apart = f", {stops} of them to be stopped by what is not known" if stops else ""
-        refused = len(plan.refusals)
-        routes = "1 route" if refused == 1 else f"{refused} routes"
-        print(f"        {len(plan.options)} options{apart}; {routes} refused")
-        if planned.anatomy.missing:
-            names = ", ".join(m.replace("_", " ") for m in planned.anatomy.missing)
-            print(f"        not identified, so not kept away from: {names}")
-    print(f"sheet   {files['sheet']}")
-    if ablation is not None:
-        _say_ablation(ablation)
-        print(f"sheet   {files['ablation sheet']}")
-    if case is not None:
-        _say_cement(case)
-        print(f"sheet   {files['cement sheet']}")
-    if assessed is not None:
-        _say_assessed(assessed)
-        print(f"sheet   {files['result sheet']}")
-    print(NOTICE)
-
-
-def _say_cement(case: CementCase) -> None:
-    """Rules that do not pass, the worst first; how much and when; what was simulated."""
-    from trocar.report.words import say
-
-    plan, injection = case.plan, case.injection
-    order = ("stop", "unknown", "caution")
-    for verdict in order:
-        for rule in plan.rules:
-            if rule.verdict == verdict:
-                print(f"{verdict.upper():8}{say(rule.finding, 'en')}")
-    heat = injection.heat
-    for finding in (*injection.findings, *(heat.findings if heat else ())):
-        if finding.gravity != "note":
-            print(f"{finding.gravity.value.upper():8}{say(finding, 'en')}")
-    stop = "no volume is called safe" if plan.stop_ml is None else f"not past {plan.stop_ml:.1f} ml"
-    print(
-        f"cement  {plan.target_ml:.1f} ml of {plan.cement.name} "
-        f"({plan.low_ml:.1f} to {plan.high_ml:.1f}), {stop}"
-    )
-    print(
-        f"        {plan.start_s / 60:.1f} to {plan.latest_s / 60:.1f} minutes after mixing, "
-        f"{plan.rate_ml_s:g} ml/s, at most {max(injection.syringe_pa, default=0.0) / 1e6:.1f} MPa"
-    )
-    filled = injection.fill
-    lesion = "" if filled.lesion_fill is None else f", lesion {100 * filled.lesion_fill:.0f} % full"
-    outside = f"{filled.leaked_ml:.2f} ml outside"
-    print(f"        simulated: {filled.volume_ml:.1f} ml in, {outside}{lesion}")
-
-
 def _protection(text: str) -> Protection:
     """What ``--protect`` says.
 
@@ -908,118 +779,6 @@ def _protection(text: str) -> Protection:
     if kind == "thermocouple":
         return Protection(kind="thermocouple", structure=structure, stop_c=number)
     return Protection(kind="gas" if kind == "gas" else "fluid", structure=structure, gap_mm=number)
-
-
-def _say_ablation(case: AblationCase) -> None:
-    """The gravest first; then what, how long, what dies; then what a change would do."""
-    from trocar.model.case import gravest_first
-    from trocar.report.words import say
-
-    plan, dose = case.plan, case.dose
-    for finding in gravest_first((*dose.findings, *(r.finding for r in plan.rules))):
-        if finding.gravity != "note":
-            print(f"{finding.gravity.value.upper():8}{say(finding, 'en')}")
-    device = plan.applicators[0].device.name
-    told = "heat" if plan.heats else "freeze, thaw, freeze"
-    print(f"ablate  {len(plan.applicators)} x {device}, {told}, {plan.seconds / 60:.1f} minutes")
-    for number, one in enumerate(plan.applicators, start=1):
-        print(f"        {number}: {one.route}, tip at {one.path.length_mm:.0f} mm from the skin")
-    covered = (
-        "" if dose.lesion_covered is None else f", {100 * dose.lesion_covered:.0f} % of lesion"
-    )
-    print(f"        simulated: {dose.dead_ml:.1f} ml die{covered}")
-    for other in case.search.alternatives:
-        print(f"try     {say(other.change, 'en')} -> nerves: {other.verdict}")
-
-
-def _ablation_summary(case: AblationCase) -> dict[str, Any]:
-    from trocar.io.exports import plain
-
-    plan, dose = case.plan, case.dose
-    return {
-        "device": plan.applicators[0].device.name,
-        "applicators": len(plan.applicators),
-        "seconds": plan.seconds,
-        "verdict": dose.verdict,
-        "dead_ml": dose.dead_ml,
-        "lesion_covered": dose.lesion_covered,
-        "min_margin_mm": dose.min_margin_mm,
-        "structures": [
-            {
-                "structure": s.structure,
-                "verdict": s.verdict,
-                "peak_c": s.peak_c,
-                "lowest_c": s.lowest_c,
-                "cem43_min": s.cem43_min,
-                "distance_mm": plain(s.distance_mm),
-            }
-            for s in dose.structures
-        ],
-        "unknown": list(dose.unknown),
-        "findings": [{"gravity": f.gravity.value, "text": str(f)} for f in dose.findings],
-    }
-
-
-def _say_assessed(case: AssessedCase) -> None:
-    """What is on the CT afterwards, the worst first, and beside what was foreseen."""
-    from trocar.io.results import summary_lines
-
-    for line in summary_lines(case.fill):
-        print(line)
-    c = case.comparison
-    if c is not None:
-        overlap = "" if c.dice is None else f", overlap {c.dice:.2f}"
-        hit, missed = (", ".join(names) or "none" for names in (c.hit, c.missed))
-        print(f"foreseen {c.predicted_ml:.1f} ml{overlap}; leaks hit: {hit}; missed: {missed}")
-
-
-def _cement_summary(case: CementCase) -> dict[str, Any]:
-    from trocar.io.exports import plain
-
-    plan = case.plan
-    return {
-        "target_ml": plan.target_ml,
-        "low_ml": plan.low_ml,
-        "high_ml": plan.high_ml,
-        "stop_ml": plan.stop_ml,
-        "verdict": plan.verdict,
-        "rules": [
-            {"rule": r.rule, "verdict": r.verdict, "text": str(r.finding), "source": r.source}
-            for r in plan.rules
-        ],
-        "injected_ml": case.injection.fill.volume_ml,
-        "stopped_by": case.injection.stopped_by,
-        "leaks": plain(case.injection.fill.leaks),
-    }
-
-
-def _assessed_summary(case: AssessedCase, files: dict[str, Path]) -> dict[str, Any]:
-    from trocar.io.exports import plain
-
-    return {
-        "notice": NOTICE,
-        "version": __version__,
-        "fill": plain(case.fill),
-        "comparison": plain(case.comparison),
-        "files": {name: str(path) for name, path in files.items()},
-    }
-
-
-def _summary(planned: Planned, files: dict[str, Path]) -> dict[str, Any]:
-    from trocar.io.exports import plain
-
-    best = planned.plan.best
-    return {
-        "notice": NOTICE,
-        "version": __version__,
-        "site": str(planned.plan.site),
-        "lesion_ml": planned.lesion.volume_ml,
-        "options": len(planned.plan.options),
-        "best": None if best is None else plain(best),
-        "findings": [{"gravity": f.gravity.value, "text": str(f)} for f in planned.plan.findings],
-        "refusals": [{"route": r.route, "reason": r.reason} for r in planned.plan.refusals],
-        "files": {name: str(path) for name, path in files.items()},
-    }
 
 
 if __name__ == "__main__":
