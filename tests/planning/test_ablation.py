@@ -24,7 +24,6 @@ from trocar.planning.ablation import (
     judged,
     neural_verdict,
     plan_ablation,
-    shortest,
 )
 
 DEVICE = applicator("osteocool_10")
@@ -273,8 +272,12 @@ def test_protections_are_measured_not_asserted() -> None:
     assert kinds == {"gas", "fluid", "thermocouple"}
     levels = {a.plan.phases[0].level for a in found.alternatives}
     assert {0.85, 0.7} <= levels
-    if found.suggested is not None:
-        assert found.suggested.verdict != neural_verdict(found.dose)
+    assert neural_verdict(found.dose) == "stop"
+    best = found.suggested
+    assert best is not None
+    assert best.verdict in ("ok", "caution")
+    as_good = [a for a in found.alternatives if a.verdict == best.verdict]
+    assert best.dose.lesion_covered == max(a.dose.lesion_covered or 0 for a in as_good)
 
 
 def test_rules_say_unknown_for_what_is_unknown() -> None:
@@ -286,10 +289,9 @@ def test_rules_say_unknown_for_what_is_unknown() -> None:
 
 
 def test_cryo_thaws_between_two_freezes() -> None:
-    lesion, where = ball((0, 0, 0), 5.0), anatomy()
-    plan = by_hand(where.site, "1", [replace(_placed(tracks((0, 0))[0]), device=CRYO)])
+    plan = by_hand(anatomy().site, "1", [replace(_placed(tracks((0, 0))[0]), device=CRYO)])
     assert [p.mode for p in plan.phases] == ["freeze", "thaw", "freeze"]
-    assert shortest(fake(where, lesion)(plan), plan) <= plan.phases[0].seconds
+    assert [p.seconds for p in plan.phases] == [600.0, 300.0, 600.0]
 
 
 def test_what_cannot_be_is_said() -> None:

@@ -94,12 +94,8 @@ def ablate_lesion(
         tracks = _tracks(planned, several=applicators > 2)
         found = plans.plan_ablation(
             anatomy, lesion, tracks, tool, measure, lesion_id=planned.lesion.lesion_id,
-            margin_mm=margin_mm, most=applicators,
+            margin_mm=margin_mm, most=applicators, protections=protections,
         )  # fmt: skip
-        if protections:
-            guarded = replace(found.plan, protections=tuple(protections))
-            found = plans.AblationSearch(plan=guarded, dose=measure(guarded))
-            found = replace(found, alternatives=plans.alternatives(found, measure))
     else:
         used = used_needles(planned, applicators)
         placed = [

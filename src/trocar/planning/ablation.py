@@ -34,7 +34,6 @@ from trocar.model.result import Anatomy
 from trocar.model.space import Float, Grid, Mask, Segment
 
 Measure = Callable[[AblationPlan], ThermalDose]
-Progress = Callable[[str, float], None]
 Bool = NDArray[np.bool_]
 
 GOAL = 0.98  # of lesion and margin; the corners of voxels are never all reached
@@ -43,7 +42,12 @@ _COARSE_MM = 2.0  # cubes on which covers are counted
 _TIME_STEP_S = 15.0
 _SHORTEST_S = 60.0
 _SWAPS = 4  # rounds in which each applicator of a cover may find a better place
-_LOWER = (0.85, 0.7)  # of the temperature above the body's
+_LOWER = (0.85, 0.7)  # of the temperature above the body's, tried as a change
+_SHORTER = 0.5  # of the time
+_LESS_ICE = (0.75, 0.5, 0.25)  # of the time of each freeze, until no nerve is stopped at
+_IN_LESION_MM = 4.0  # an active part that ends this far from the lesion may still reach it
+_CLEAR_MM = 1.0  # between two shafts
+_SAME_MM = 0.5  # two tips this near are one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +177,7 @@ def plan_ablation(
     lesion_id: str = "1",
     margin_mm: float | None = None,
     most: int = 5,
-    progress: Progress | None = None,
+    protections: Sequence[Protection] = (),
 ) -> AblationSearch:
     """The fewest applicators, their places and the shortest time that cover lesion and margin
     while every neural limit holds.
@@ -181,7 +185,8 @@ def plan_ablation(
     ``tracks`` are the ways that are allowed; an applicator may lie anywhere on one, its tip no
     deeper than the track's end. ``measure`` gives the thermal dose of a plan. When nothing covers
     all within the limits, the plan that covers most without a stop is returned, or the one least
-    bad, its verdict saying so; ``alternatives`` are the protections that were measured.
+    bad, its verdict saying so; ``alternatives`` are the changes that were measured. ``protections``
+    stand from the start.
 
     Raises InputError for no track, an empty lesion, or a number of applicators that cannot be.
     """
@@ -193,19 +198,17 @@ def plan_ablation(
         raise InputError(
             "no needle reaches the lesion safely, so no applicator can be placed; the plan says why"
         )
-    tell = progress or (lambda step, fraction: None)
     margin = float(facts.value("margin_heat")) if margin_mm is None else margin_mm
     target = _targets(anatomy, lesion, margin)
     spots = _spots(tracks, device, lesion)
     base = by_hand(
-        anatomy.site, lesion_id, [spots[_nearest(spots, lesion.centroid_mm)]], margin_mm=margin
-    )
-    tell("zone of one applicator", 0.0)
+        anatomy.site, lesion_id, [spots[_nearest(spots, lesion.centroid_mm)]], margin_mm=margin,
+        protections=protections,
+    )  # fmt: skip
     zone = zone_of(measure(base), base)
     best: AblationSearch | None = None
     for count in range(1, most + 1):
         chosen = cover(spots, zone, target, count, _neural_points(anatomy), device)
-        tell("placing applicators", count / (most + 1))
         if chosen is None:
             continue
         plan = replace(base, applicators=tuple(spots[i] for i in chosen))
@@ -216,7 +219,6 @@ def plan_ablation(
             break
     if best is None:
         best = _timed(base, measure)
-    tell("protection", 0.8)
     return replace(
         best, plan=judged(best.plan, best.dose), alternatives=alternatives(best, measure)
     )
@@ -332,7 +334,7 @@ def _apart(spots: Sequence[Placed], device: Applicator) -> Bool:
             if active[j].distance_mm(points[i]).min() < least:
                 continue
             clear = spots[j].path.distance_mm(shafts[i]).min()
-            out[i, j] = out[j, i] = clear > device.diameter_mm + 1.0
+            out[i, j] = out[j, i] = clear > device.diameter_mm + _CLEAR_MM
     return out
 
 
@@ -348,7 +350,7 @@ def _spots(tracks: Sequence[Track], device: Applicator, lesion: Mask) -> list[Pl
             )
             placed = Placed(device=device, path=path, route=track.route)
             middle = placed.active().at_mm(device.active_mm / 2)
-            reach = device.active_mm / 2 + 4.0
+            reach = device.active_mm / 2 + _IN_LESION_MM
             if np.linalg.norm(points - middle, axis=1).min() <= reach or not out:
                 out.append(placed)
     if not out:
@@ -403,7 +405,7 @@ def _timed(plan: AblationPlan, measure: Measure) -> AblationSearch:
     if not plan.heats:
         if neural_verdict(dose) == "stop":
             device = plan.applicators[0].device
-            for part in (0.75, 0.5, 0.25):
+            for part in _LESS_ICE:
                 shorter = replace(plan, phases=protocol(device, part * plan.phases[0].seconds))
                 again = measure(shorter)
                 if neural_verdict(again) != "stop":
@@ -536,21 +538,26 @@ def _layered(
 def _changes(plan: AblationPlan, names: Sequence[str]) -> list[tuple[Finding, AblationPlan]]:
     out: list[tuple[Finding, AblationPlan]] = []
     told: Mapping[str, str] = {"names": ", ".join(n.replace("_", " ") for n in names)}
-    stops = {n: _trip_c(n, plan.heats) for n in names}
-    guards = tuple(
+    guards = [
         Protection(kind="thermocouple", structure=n, stop_c=c)
-        for n, c in stops.items()
-        if c is not None
-    )
+        for n in names
+        if (c := _trip_c(n, plan.heats)) is not None
+    ]
     if guards:
-        limit = min(g.stop_c or 0.0 for g in guards)
-        if plan.heats:
-            text = Finding(gravity=Gravity.NOTE, message="Thermocouple at {names}: power off from "
-                           "{limit:.0f} degC.", values={**told, "limit": limit})  # fmt: skip
-        else:
-            limit = max(g.stop_c or 0.0 for g in guards)
-            text = Finding(gravity=Gravity.NOTE, message="Thermocouple at {names}: probes off at "
-                           "{limit:.0f} degC.", values={**told, "limit": limit})  # fmt: skip
+        trips = [g.stop_c for g in guards if g.stop_c is not None]
+        text = (
+            Finding(
+                gravity=Gravity.NOTE,
+                message="Thermocouple at {names}: power off from {limit:.0f} degC.",
+                values={**told, "limit": min(trips)},
+            )
+            if plan.heats
+            else Finding(
+                gravity=Gravity.NOTE,
+                message="Thermocouple at {names}: probes off at {limit:.0f} degC.",
+                values={**told, "limit": max(trips)},
+            )
+        )
         out.append((text, replace(plan, protections=(*plan.protections, *guards))))
     gap = float(facts.value("epidural_gap"))
     out.append(
@@ -587,21 +594,20 @@ def _changes(plan: AblationPlan, names: Sequence[str]) -> list[tuple[Finding, Ab
                     replace(plan, phases=phases),
                 )
             )
-    for part in (0.5,):
-        phases = tuple(
-            replace(p, seconds=p.seconds * part) if p.mode in ("heat", "freeze") else p
-            for p in plan.phases
+    shorter = tuple(
+        replace(p, seconds=p.seconds * _SHORTER) if p.mode in ("heat", "freeze") else p
+        for p in plan.phases
+    )
+    out.append(
+        (
+            Finding(
+                gravity=Gravity.NOTE,
+                message="Shorter: {percent:.0f} % of the time.",
+                values={"percent": 100 * _SHORTER},
+            ),
+            replace(plan, phases=shorter),
         )
-        out.append(
-            (
-                Finding(
-                    gravity=Gravity.NOTE,
-                    message="Shorter: {percent:.0f} % of the time.",
-                    values={"percent": 100 * part},
-                ),
-                replace(plan, phases=phases),
-            )
-        )
+    )
     return out
 
 
@@ -616,12 +622,9 @@ def _trip_c(structure: str, heats: bool) -> float | None:
 
 def moved_forward(plan: AblationPlan, deepest: Sequence[Segment]) -> AblationPlan | None:
     """The same applicators at the ends of their tracks; None when they lie there already."""
-    placed = tuple(
-        replace(p, path=Segment(start_mm=s.start_mm, end_mm=s.end_mm))
-        for p, s in zip(plan.applicators, deepest, strict=True)
-    )
+    placed = tuple(replace(p, path=s) for p, s in zip(plan.applicators, deepest, strict=True))
     if all(
-        np.linalg.norm(a.path.end_mm - b.path.end_mm) < 0.5
+        np.linalg.norm(a.path.end_mm - b.path.end_mm) < _SAME_MM
         for a, b in zip(placed, plan.applicators, strict=True)
     ):
         return None
