@@ -36,6 +36,7 @@ def test_a_map_comes_back_as_it_was(tmp_path: Path, source: Any) -> None:
     assert d.StudyInstanceUID == dcmread(source.source[0]).StudyInstanceUID
     unit = d.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
     assert unit.MeasurementUnitsCodeSequence[0].CodeValue == "Cel"
+    assert (unit.RealWorldValueSlope, unit.RealWorldValueIntercept) == (1.0, 0.0)
     frames = np.frombuffer(d.FloatPixelData, "<f4").reshape(-1, d.Rows, d.Columns)
     # Frame by frame: where it says it lies, and what it holds.
     for k, groups in enumerate(d.PerFrameFunctionalGroupsSequence):

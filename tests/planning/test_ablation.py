@@ -17,6 +17,7 @@ from trocar.model.result import Anatomy, Axes
 from trocar.model.space import Grid, Mask, Segment, Volume
 from trocar.planning.ablation import (
     GOAL,
+    Alternative,
     Track,
     Zone,
     by_hand,
@@ -278,6 +279,16 @@ def test_protections_are_measured_not_asserted() -> None:
     assert best.verdict in ("ok", "caution")
     as_good = [a for a in found.alternatives if a.verdict == best.verdict]
     assert best.dose.lesion_covered == max(a.dose.lesion_covered or 0 for a in as_good)
+
+
+def test_a_change_that_is_no_better_is_not_suggested() -> None:
+    lesion, where = ball((0, -6, 0), 5.0), anatomy(canal_at=22.0)
+    measure = fake(where, lesion)
+    found = plan_ablation(where, lesion, tracks((0, 0)), DEVICE, measure, margin_mm=0.0)
+    assert neural_verdict(found.dose) == "ok"
+    assert found.alternatives == ()
+    same = Alternative(change=found.plan.rules[0].finding, plan=found.plan, dose=found.dose)
+    assert replace(found, alternatives=(same,)).suggested is None
 
 
 def test_rules_say_unknown_for_what_is_unknown() -> None:
