@@ -113,8 +113,9 @@ def _plan(sheet, name: str = "osteocool_15", **changes) -> AblationPlan:
     mode = "heat" if device.heats else "freeze"
     ok = Finding(
         gravity=Gravity.CAUTION,
-        message="What dies or freezes ends {distance:.1f} mm from {structure}.",
-        values={"distance": 1.4, "structure": "spinal_canal"},
+        message="What dies or freezes ends {distance:.1f} mm from {structure}; below {ok:.0f} mm "
+        "protection and monitoring are needed, below {least:.0f} mm it is too near.",
+        values={"distance": 1.4, "structure": "spinal_canal", "ok": 10.0, "least": 5.0},
     )
     given = {
         "lesion_id": "1",
@@ -185,7 +186,10 @@ def test_it_says_stop_warns_of_the_roots_and_of_what_is_unknown(html) -> None:
     assert 'class="verdict stop"' in html
     warned = text[text.index("Warnings") : text.index("What dies, step by step")]
     assert warned.index("46.3 °C") < warned.index(_ROOTS)  # stop before caution
-    assert "distance to nerves: What dies or freezes ends 1.4 mm from spinal canal." in warned
+    assert (
+        "distance to nerves: What dies or freezes ends 1.4 mm from spinal canal; below 10 mm "
+        "protection and monitoring are needed, below 5 mm it is too near." in warned
+    )
     assert text.count("right nerve root") == 2  # in the limits and in the list
     assert "degC" not in text
 
@@ -359,7 +363,7 @@ def test_chinese_leaves_nothing_untranslated(parts, tmp_path, monkeypatch) -> No
         facts={}, parameters={}, started="2026-01-02T03:04:05+00:00",
     )  # fmt: skip
     html = write_ablation_sheet(tmp_path / "z.html", **parts, run=run, language="zh-Hant")
-    device = "osteocool"
+    device = "OsteoCool"
     assert [m for m in missing if device not in m] == []
     text = plain(html.read_text())
     assert "2 支消融針，10 分鐘：病灶壞死 93 %" in text

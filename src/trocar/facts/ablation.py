@@ -24,7 +24,8 @@ class Applicator:
     ``active_mm`` is the length that works, from the tip; ``gap_mm`` insulates its two halves
     (bipolar). RF is driven to ``target_c`` at the hottest place of its surface, or with ``power_w``
     when no target is given; ``cooled_c`` is the water inside. A cryoprobe falls to ``coldest_c``.
-    ``zone_mm`` (length, width) is what its maker prints, where somebody read it.
+    ``zone_mm`` (length, width) is what its maker prints, where somebody read it; ``label`` what a
+    sheet calls it.
 
     Raises InputError for sizes, powers and temperatures that cannot be.
     """
@@ -40,6 +41,7 @@ class Applicator:
     coldest_c: float | None = None
     seconds: float = 600.0
     zone_mm: tuple[float, float] | None = None
+    label: str = ""
     source: str = ""
     evidence: Evidence = "placeholder"
 
@@ -70,6 +72,11 @@ class Applicator:
     def radius_mm(self) -> float:
         """Half the diameter."""
         return self.diameter_mm / 2
+
+    @property
+    def called(self) -> str:
+        """What a person calls it."""
+        return self.label or self.name.replace("_", " ")
 
     @property
     def heats(self) -> bool:

@@ -147,8 +147,11 @@ def ablate_lesion(
                 "pulled_back_mm": pulled_back_mm,
                 "margin_mm": found.plan.margin_mm,
                 "cement": "none" if filled is None else filled.origin,
-                "protections": [f"{p.kind} at {p.structure}" for p in found.plan.protections],
-                "constants": dict(found.dose.constants),
+                "protections": ", ".join(
+                    f"{p.kind} at {p.structure}" for p in found.plan.protections
+                )
+                or "none",
+                **found.dose.constants,
             },
         ),
     )
@@ -206,7 +209,7 @@ def _deeper(
             "{gap:.0f} mm before {names}.",
             values={
                 "mm": pulled_back_mm, "gap": gap,
-                "names": ", ".join(n.replace("_", " ") for n in names),
+                "names": ", ".join(names),
             },
         )  # fmt: skip
         out.append(plans.Alternative(change=both, plan=guarded, dose=measure(guarded)))

@@ -537,7 +537,7 @@ def _layered(
 
 def _changes(plan: AblationPlan, names: Sequence[str]) -> list[tuple[Finding, AblationPlan]]:
     out: list[tuple[Finding, AblationPlan]] = []
-    told: Mapping[str, str] = {"names": ", ".join(n.replace("_", " ") for n in names)}
+    told: Mapping[str, str] = {"names": ", ".join(names)}
     guards = [
         Protection(kind="thermocouple", structure=n, stop_c=c)
         for n in names
@@ -679,8 +679,15 @@ def _neural_rule(dose: ThermalDose) -> PlanRule:
         verdict=verdict,
         finding=Finding(
             gravity=gravity,
-            message="What dies or freezes ends {distance:.1f} mm from {structure}.",
-            values={"distance": min(nearest.distance_mm, 99.0), "structure": nearest.structure},
+            message="What dies or freezes ends {distance:.1f} mm from {structure}; below "
+            "{ok:.0f} mm protection and monitoring are needed, below {least:.0f} mm it is too "
+            "near.",
+            values={
+                "distance": min(nearest.distance_mm, 99.0),
+                "structure": nearest.structure,
+                "ok": float(facts.value("distance_ok")),
+                "least": float(facts.value("distance_stop")),
+            },
         ),
         source=facts.value("distance_stop" if verdict == "stop" else "distance_ok").source,
     )

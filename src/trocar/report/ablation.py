@@ -157,7 +157,7 @@ def _applicator(number: int, placed: Placed, t: Speaker) -> str:
         "Applicator {number}: {device}, {route}, {depth:.0f} mm from skin to tip, {active:g} mm of "
         "it works.",
         number=number,
-        device=device.name.replace("_", " "),
+        device=t(device.called),
         route=t.name(placed.route) if placed.route else t("placed by hand"),
         depth=placed.path.length_mm,
         active=device.active_mm,

@@ -92,11 +92,10 @@ def named(name: str, t: Speaker) -> str:
 
 def warned(findings: Sequence[Finding], t: Speaker) -> list[dict[str, str]]:
     """Each finding once, the gravest first."""
-    said = {
-        words.say(f, t.language): f.gravity.value for f in reversed(gravest_first(tuple(findings)))
-    }
-    out = [grade(gravity, t) | {"text": sheet._sentence(text)} for text, gravity in said.items()]
-    return sorted(out, key=lambda w: ORDER.index(w["grade"]))
+    said: dict[str, str] = {}
+    for f in gravest_first(tuple(findings)):
+        said.setdefault(words.say(f, t.language), f.gravity.value)
+    return [grade(gravity, t) | {"text": sheet._sentence(text)} for text, gravity in said.items()]
 
 
 def with_rules(

@@ -16,7 +16,7 @@ from trocar.kernels import heat
 from trocar.kernels.field import distance_to, signed_distance
 from trocar.model.ablation import AblationPlan, StructureDose, ThermalDose
 from trocar.model.case import Finding, Gravity, gravest_first
-from trocar.model.plan import Verdict, worst_verdict
+from trocar.model.plan import VERDICTS, Verdict, worst_verdict
 from trocar.model.result import Anatomy
 from trocar.model.space import Float, Mask, Volume
 from trocar.simulation.ablation_scene import Constants, Scene
@@ -248,7 +248,8 @@ def _reaches(unseen: Bool, course: Course, heats: bool) -> bool:
 def _warnings(
     plan: AblationPlan, structures: Sequence[StructureDose], unknown: Sequence[str], course: Course
 ) -> list[Finding]:
-    out: list[Finding] = []
+    worst_first = sorted(structures, key=lambda s: (VERDICTS.index(s.verdict), s.distance_mm))
+    out = [f for f in (_told(s, plan.heats) for s in worst_first) if f is not None]
     if plan.heats and plan.site.kind == "vertebra":
         out.append(
             Finding(
@@ -258,10 +259,6 @@ def _warnings(
                 "heated nerve roots were blamed. Test the legs before and after.",
             )
         )
-    for one in structures:
-        finding = _told(one, plan.heats)
-        if finding is not None:
-            out.append(finding)
     neural = [n for n in unknown if limits.neural(n)]
     rest = [n for n in unknown if n not in neural]
     for gravity, names in ((Gravity.STOP, neural), (Gravity.CAUTION, rest)):
@@ -271,17 +268,17 @@ def _warnings(
                     gravity=gravity,
                     message="Not identified, so nobody knows how warm or cold the ablation makes "
                     "it: {names}.",
-                    values={"names": ", ".join(n.replace("_", " ") for n in names)},
+                    values={"names": ", ".join(names)},
                 )
             )
-    doubtful = sorted({p.device.name for p in plan.applicators if not p.device.verified})
+    doubtful = sorted({p.device.called for p in plan.applicators if not p.device.verified})
     if doubtful:
         out.append(
             Finding(
                 gravity=Gravity.CAUTION,
                 message="Not verified: the data of {devices}. Compare them with the maker's "
                 "leaflet before use.",
-                values={"devices": ", ".join(d.replace("_", " ") for d in doubtful)},
+                values={"devices": "; ".join(doubtful)},
             )
         )
     if any(p.device.kind == "microwave" for p in plan.applicators):
