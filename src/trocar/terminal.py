@@ -143,12 +143,13 @@ def _say_ablation(case: AblationCase) -> None:
     from trocar.report.words import say
 
     plan, dose = case.plan, case.dose
-    for finding in gravest_first((*dose.findings, *(r.finding for r in plan.rules))):
-        if finding.gravity != "note":
-            print(f"{finding.gravity.value.upper():8}{say(finding, 'en')}")
+    told = [f for f in (*dose.findings, *(r.finding for r in plan.rules)) if f.gravity != "note"]
+    lines = [f"{f.gravity.value.upper():8}{say(f, 'en')}" for f in gravest_first(tuple(told))]
+    for line in dict.fromkeys(lines):
+        print(line)
     device = plan.applicators[0].device.name
-    told = "heat" if plan.heats else "freeze, thaw, freeze"
-    print(f"ablate  {len(plan.applicators)} x {device}, {told}, {plan.seconds / 60:.1f} minutes")
+    how = "heat" if plan.heats else "freeze, thaw, freeze"
+    print(f"ablate  {len(plan.applicators)} x {device}, {how}, {plan.seconds / 60:.1f} minutes")
     for number, one in enumerate(plan.applicators, start=1):
         print(f"        {number}: {one.route}, tip at {one.path.length_mm:.0f} mm from the skin")
     covered = (
@@ -156,7 +157,7 @@ def _say_ablation(case: AblationCase) -> None:
     )
     print(f"        simulated: {dose.dead_ml:.1f} ml die{covered}")
     for other in case.search.alternatives:
-        print(f"try     {say(other.change, 'en')} -> nerves: {other.verdict}")
+        print(f"try     {say(other.change, 'en')} At the nerves then: {other.verdict}")
 
 
 def say_assessed(case: AssessedCase) -> None:
