@@ -22,7 +22,7 @@ class Applicator:
     """A needle that heats or freezes: make your own from a maker's leaflet.
 
     ``active_mm`` is the length that works, from the tip; ``gap_mm`` insulates its two halves
-    (bipolar). RF is driven to ``target_c`` at the hottest place of its surface, or with ``power_w``
+    (bipolar). RF is driven until a thermocouple in it reads ``target_c``, or with ``power_w``
     when no target is given; ``cooled_c`` is the water inside. A cryoprobe falls to ``coldest_c``.
     ``zone_mm`` (length, width) is what its maker prints, where somebody read it; ``label`` what a
     sheet calls it.

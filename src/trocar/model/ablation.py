@@ -157,8 +157,9 @@ class ThermalDose:
     Volumes lie on one grid of cubes. ``dead_s`` says when each voxel died (nan: never).
     ``margin_mm`` belongs to points on the lesion's surface: how far what is dead reaches beyond it
     (negative: alive for so far; -inf: nothing died). Curves have one entry for each of ``time_s``:
-    lesion covered (a share), and for each applicator its power (W), impedance (ohm) and hottest
-    (coldest) surface. What was not identified is in ``unknown``, never safe.
+    lesion covered (a share), and for each applicator its power (W), impedance (ohm) and what a
+    thermocouple in it reads (a probe: its surface). What was not identified is in ``unknown``,
+    never safe.
     """
 
     lesion_id: str

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from trocar.facts import ablation as facts
 from trocar.facts import limits, thermal
 from trocar.model.ablation import AblationPlan, Phase, Placed, StructureDose, ThermalDose
 from trocar.model.case import Finding, Lesion
@@ -347,7 +346,7 @@ def _limits(dose: ThermalDose, t: Speaker) -> list[dict[str, Any]]:
     ]
     said: dict[str, list[str]] = {}
     for one in ranked:
-        limit = _limit(one.structure, dose.heats)
+        limit = drawn.limit_of(one.structure, heats=dose.heats)
         if limit is not None:
             said.setdefault(limit.source, []).append(one.structure)
     sources = [f"{t.listed(names)}{_colon(t)}{t(source)}" for source, names in said.items()]
@@ -358,13 +357,9 @@ def _limits(dose: ThermalDose, t: Speaker) -> list[dict[str, Any]]:
     return blocks
 
 
-def _limit(structure: str, heats: bool) -> thermal.HeatLimit | facts.ColdLimit | None:
-    return thermal.limit(structure) if heats else facts.cold_limit(structure)
-
-
 def _limit_row(one: StructureDose, dose: ThermalDose, t: Speaker) -> dict[str, Any]:
     heats = dose.heats
-    limit = _limit(one.structure, heats)
+    limit = drawn.limit_of(one.structure, heats=heats)
     warm = limit if isinstance(limit, thermal.HeatLimit) else None
     passed = []
     if one.warned_s is not None:

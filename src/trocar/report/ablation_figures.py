@@ -454,22 +454,18 @@ def _curve(one: StructureDose, heats: bool) -> Float | None:
     return one.warmest_c if heats else one.coldest_c
 
 
-def limit_temperatures(structure: str, *, heats: bool) -> tuple[float, float] | None:
-    """From where it is warned of, and harmed, degC; None for what has no limit."""
-    if heats:
-        warm = thermal.limit(structure)
-        return None if warm is None else (warm.warn_c, warm.harm_c)
-    cold = facts.cold_limit(structure)
-    return None if cold is None else (cold.warn_c, cold.harm_c)
+def limit_of(structure: str, *, heats: bool) -> thermal.HeatLimit | facts.ColdLimit | None:
+    """What a structure bears of heat, or of cold; None for what has no limit."""
+    return thermal.limit(structure) if heats else facts.cold_limit(structure)
 
 
 def _limit_lines(axis: Any, shown: Sequence[StructureDose], t: Speaker, *, heats: bool) -> None:
     lines: dict[float, set[str]] = {}
     for one in shown:
-        pair = limit_temperatures(one.structure, heats=heats)
-        if pair is not None:
-            lines.setdefault(pair[1], set()).add("harm")
-            lines.setdefault(pair[0], set()).add("warn")
+        limit = limit_of(one.structure, heats=heats)
+        if limit is not None:
+            lines.setdefault(limit.harm_c, set()).add("harm")
+            lines.setdefault(limit.warn_c, set()).add("warn")
     for level, kinds in lines.items():
         word = (
             t("harm from {level:.0f} °C") if "harm" in kinds else t("warning from {level:.0f} °C")
@@ -527,7 +523,10 @@ def generator_chart(plan: AblationPlan, dose: ThermalDose, t: Speaker) -> Figure
         axes[-1, 0].set_xlim(0, float(minutes[-1]))
         axes[-1, 0].set_xlabel(t("minutes"))
         caption = (
-            t("What the generator does, as computed; the surface is the hottest place of each.")
+            t(
+                "What the generator does, as computed; the surface is what a thermocouple in the "
+                "needle reads."
+            )
             if dose.heats
             else t("The surface of each probe, as computed.")
         )
