@@ -16,6 +16,8 @@ def test_every_device_can_be_made_and_says_where_it_comes_from(name: str) -> Non
     assert one.evidence in ("verified", "general knowledge", "placeholder")
     assert one.heats == (one.kind != "cryo")
     assert one.radius_mm == one.diameter_mm / 2
+    assert one.label == one.called
+    assert ", " not in one.called  # a sheet reads that as two names
 
 
 @pytest.mark.parametrize(

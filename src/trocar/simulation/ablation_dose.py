@@ -278,7 +278,7 @@ def _warnings(
                 gravity=Gravity.CAUTION,
                 message="Not verified: the data of {devices}. Compare them with the maker's "
                 "leaflet before use.",
-                values={"devices": "; ".join(doubtful)},
+                values={"devices": ", ".join(doubtful)},
             )
         )
     if any(p.device.kind == "microwave" for p in plan.applicators):
