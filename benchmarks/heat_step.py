@@ -32,7 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import Outcome, Problem, main
-from trocar.kernels.heat import Bioheat, Cem43, Tissue
+from trocar.kernels.dose import Cem43
+from trocar.kernels.heat import Bioheat, Tissue
 
 NUMPY, JAX, TRIAD = "NumPy on slices", "JAX fori_loop", "triad, 36 bytes per voxel"
 SPACING_M = 0.5e-3

@@ -13,15 +13,15 @@ from scipy.optimize import brentq
 from scipy.special import erf, erfc
 
 from trocar.errors import InputError
-from trocar.kernels import cure, heat
+from trocar.kernels import cure, dose, heat
 
 Float = NDArray[np.float64]
 
 # Cancellous bone of the reference (clinical.md E.2, E.9).
 RC, K, W = 1178.0 * 2274.0, 0.31, 2237.0
 ALPHA, DECAY_M = K / RC, float(np.sqrt(K / W))
-CEM = heat.Cem43(above=0.5, below=0.25, from_c=39.0)
-BONE = heat.Arrhenius(a_per_s=1e98, ea_j_mol=7.5e4 * 8.314462618)
+CEM = dose.Cem43(above=0.5, below=0.25, from_c=39.0)
+BONE = dose.Arrhenius(a_per_s=1e98, ea_j_mol=7.5e4 * 8.314462618)
 
 
 def bone(shape: tuple[int, int, int], h_mm: float, perfusion: Any = W, **more: Any) -> heat.Tissue:
@@ -332,7 +332,7 @@ def test_a_closed_box_keeps_its_heat(method: heat.Method) -> None:
 def test_equivalent_minutes_are_those_printed(
     celsius: float, minutes: float, printed: float
 ) -> None:
-    assert heat.cem43_minutes(celsius, minutes, CEM) == pytest.approx(printed, rel=1e-4)
+    assert dose.cem43_minutes(celsius, minutes, CEM) == pytest.approx(printed, rel=1e-4)
     body = heat.Bioheat(bone((2, 2, 2), 1.0, 0.0), start_c=celsius, cem43=CEM)
     body.advance(60.0 * minutes)
     assert body.cem43_min == pytest.approx(np.full((2, 2, 2), printed), rel=1e-4)
@@ -349,14 +349,14 @@ def test_equivalent_minutes_are_those_printed(
     ],
 )
 def test_damage_takes_the_printed_times(a: float, ea: float, printed: tuple[float, ...]) -> None:
-    rule = heat.Arrhenius(a_per_s=a, ea_j_mol=ea)
+    rule = dose.Arrhenius(a_per_s=a, ea_j_mol=ea)
     for celsius, seconds in zip((43.0, 45.0, 50.0, 55.0, 60.0), printed, strict=True):
         # The constants are printed to four digits, the times to two or three.
-        assert heat.arrhenius_omega(celsius, seconds, rule) == pytest.approx(1.0, rel=0.05)
+        assert dose.arrhenius_omega(celsius, seconds, rule) == pytest.approx(1.0, rel=0.05)
         body = heat.Bioheat(bone((1, 1, 1), 1.0, 0.0), start_c=celsius, arrhenius=rule)
         body.advance(seconds)
         assert body.omega[0, 0, 0] == pytest.approx(
-            heat.arrhenius_omega(celsius, seconds, rule), rel=2e-4
+            dose.arrhenius_omega(celsius, seconds, rule), rel=2e-4
         )
 
 
@@ -469,6 +469,44 @@ def test_legendre_steps_give_what_small_euler_steps_give() -> None:
     assert np.abs(single.temperature_c - slow.temperature_c).max() < 0.005
 
 
+@pytest.mark.parametrize("shape", [(9, 11, 14), (40, 97, 21), (3, 200, 60)])
+@pytest.mark.parametrize("edge_c", [None, 30.0])
+def test_explicit_steps_taken_together_are_those_taken_one_by_one(
+    shape: tuple[int, int, int], edge_c: float | None
+) -> None:
+    rng = np.random.default_rng(7)
+    here = bone(
+        shape, 1.0, W * rng.random(shape), conductivity_w_mk=K * (0.3 + rng.random(shape)),
+        heat_capacity_j_m3k=RC * (0.5 + rng.random(shape)),
+    )  # fmt: skip
+    source = 1e6 * rng.random(shape)
+    start = 37.0 + 20.0 * rng.random(shape)
+    how: dict[str, Any] = {
+        "start_c": start, "edge_c": edge_c, "cem43": CEM, "arrhenius": BONE, "method": "euler",
+    }  # fmt: skip
+    once, apart, alone = (heat.Bioheat(here, **how) for _ in range(3))
+    # Doses never reach this, but may: so each step of the last body stands alone.
+    alone = heat.Bioheat(here, **how, shut_at_cem43=1e30)
+    held = rng.random(shape) < 0.02
+    for body in (once, apart, alone):
+        body.fix(held, 60.0)
+    step = 0.5 * once.explicit_s
+    once._longest = alone._longest = step * (1 + 1e-12)
+    once.advance(17 * step, source_w_m3=source)
+    alone.advance(17 * step, source_w_m3=source)
+    for _ in range(17):
+        apart.advance(step, source_w_m3=source)
+    assert once.steps == apart.steps == alone.steps == 17
+    for other in (apart, alone):
+        assert np.array_equal(once.temperature_c, other.temperature_c)
+        assert np.array_equal(once.peak_c, other.peak_c)
+        assert np.array_equal(once.lowest_c, other.lowest_c)
+        assert once.cem43_min == pytest.approx(other.cem43_min, rel=1e-12)
+        assert once.omega == pytest.approx(other.omega, rel=1e-12)
+    assert once.cem43_min.max() > 0
+    assert np.all(once.temperature_c[held] == 60.0)
+
+
 def test_steps_of_second_order_in_time() -> None:
     # One smooth wave, steps of equal length: half the step, a quarter of the error.
     n = 32
@@ -507,9 +545,9 @@ def test_a_mirrored_problem_has_the_mirrored_answer(
         body = heat.Bioheat(turned, start_c=start[turn], edge_c=37.0, freezing=change, cem43=CEM)
         body.advance(5.0, source_w_m3=source[turn])
         answers.append((body.temperature_c[turn], body.cem43_min[turn]))
-    for now, dose in answers[1:]:
+    for now, minutes in answers[1:]:
         assert np.array_equal(now, answers[0][0])
-        assert np.array_equal(dose, answers[0][1])
+        assert np.array_equal(minutes, answers[0][1])
 
 
 @settings(deadline=None, max_examples=25)

@@ -23,7 +23,8 @@ from numba import get_num_threads, njit, prange
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from trocar.errors import InputError
-from trocar.kernels.cure import GAS_J_MOL_K, ZERO_C_K
+from trocar.kernels import dose
+from trocar.kernels.dose import Arrhenius, Cem43
 from trocar.kernels.rod import Laid, sides
 
 Float = NDArray[np.floating[Any]]
@@ -33,7 +34,8 @@ _SERIAL = 30_000  # voxels; fewer are not worth waking the threads
 _STAGES = 101  # the most stages of a step; far beyond, float32 rounding would add up
 _LEAST = 1 / 64  # of an explicit step; where even this errs (a jump) time must go on all the same
 _GROW, _SHRINK, _SAFETY = 2.0, 0.2, 0.8  # of the step control, as usual for such schemes
-_NEGLIGIBLE = -16.1  # ln of a damage rate, 1e-7 / s: an hour of it is 0.0004
+_TOGETHER = 6  # explicit steps taken in one pass through memory
+_STRIP = 48  # rows of a slice that stay in the nearest memory while those steps are taken
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,26 +67,6 @@ class Change:
     latent_j_m3: ArrayLike
     frozen_capacity_j_m3k: ArrayLike | None = None
     frozen_conductivity_w_mk: ArrayLike | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cem43:
-    """Cumulative equivalent minutes at 43 degC: bases above and below it, and the lowest counted.
-
-    Sum of base^(43 - T) over minutes (Sapareto and Dewey 1984).
-    """
-
-    above: float
-    below: float
-    from_c: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arrhenius:
-    """Damage omega: the integral of A exp(-Ea / R T); a set belongs together."""
-
-    a_per_s: float
-    ea_j_mol: float
 
 
 class Bioheat:
@@ -151,6 +133,7 @@ class Bioheat:
             self._t, self._t_new = (np.full(padded, ghost, self._type) for _ in range(2))
         # What a step has added so far, in the last two stages (0 outside).
         self._d = [np.zeros(padded, self._type) for _ in range(2)]
+        self._rings = np.zeros((0, 0, 0, 0), self._type)
         self._theta = np.zeros(padded if self.enthalpy else (0, 0, 0), self._type)
         self._f, self._f_new = (np.zeros(padded, self._type) for _ in range(2))
         self._row_error = np.zeros(self.shape[:2])
@@ -164,8 +147,11 @@ class Bioheat:
         self._put(start, np.ones(self.shape, np.bool_))
         self.peak_c = start.astype(np.float32)
         self.lowest_c = start.astype(np.float32)
-        self._cem_rule, self._arrhenius = cem43, arrhenius
-        self._shut_cem, self._shut_omega = shut_at_cem43, shut_at_omega
+        never = float("inf")
+        self._rules = dose.numbers(cem43, arrhenius)
+        self._stops = np.array(
+            [never if at is None else at for at in (shut_at_cem43, shut_at_omega)]
+        )
         none = np.zeros((0, 0, 0))
         self.cem43_min = np.zeros(self.shape) if cem43 else none
         self.omega = np.zeros(self.shape) if arrhenius else none
@@ -245,16 +231,15 @@ class Bioheat:
         if not seconds > 0:
             raise InputError(f"an advance of {seconds} s; expected more than 0")
         _inner(self._q)[...] = source_w_m3
-        end, taken = self.time_s + seconds, 0
-        self._rate(self._f)
-        while True:
-            left = end - self.time_s
-            if left <= 1e-9 * max(1.0, seconds):
-                break
-            self._one(left)
-            taken += 1
+        end, before = self.time_s + seconds, self.steps
+        if self._method == "euler" and not self.enthalpy:
+            self._explicit(seconds)
+        else:
+            self._rate(self._f)
+            while end - self.time_s > 1e-9 * max(1.0, seconds):
+                self._one(end - self.time_s)
         self.time_s = end
-        return taken
+        return self.steps - before
 
     # --- one step ------------------------------------------------------------------------------
 
@@ -280,6 +265,36 @@ class Bioheat:
         self._next_s = max(suggested, self._next_s) if cut_short and error <= 1.0 else suggested
         self._next_s = max(self._next_s, least)
         self._accept(step)
+
+    def _explicit(self, seconds: float) -> None:
+        """Explicit steps without change of phase, several in one pass through memory.
+
+        Where a dose may stop the blood each step stands alone, for its neighbours must know.
+        """
+        step = _even(seconds, min(self._limit_s, self._longest))
+        left = round(seconds / step)
+        alone = bool(np.isfinite(self._stops).any())
+        strips = _strips(self.shape)
+        while left:
+            together = 1 if alone else min(left, _TOGETHER)
+            _march(
+                self._y, *self._g, self._inverse, self._w, self._q, self._new,
+                self._scratch(together, strips), *self._watched(step), together, strips,
+            )  # fmt: skip
+            self._y, self._new = self._new, self._y
+            self._t, self._t_new = self._y, self._new
+            self.time_s += together * step
+            self.steps += together
+            self.stages += together
+            left -= together
+
+    def _scratch(self, together: int, strips: int) -> Float:
+        """Three slices of each step between the first and the last, for each strip of rows."""
+        rows = -(-self.shape[1] // strips) + 2 * together
+        shape = (strips, max(together - 1, 1), 3, rows * (self.shape[2] + 2))
+        if self._rings.shape != shape:
+            self._rings = np.zeros(shape, self._type)
+        return self._rings
 
     def _euler(self, step: float) -> None:
         _plus(self._y, step, self._f, self._new, _ranges(self.shape))
@@ -330,42 +345,25 @@ class Bioheat:
         """Take the trial step as done; add up doses; see to perfusion, frozen and shut."""
         self._y, self._new = self._new, self._y
         self._t, self._t_new = self._t_new, self._t
-        self._dose(self._t_new, self._t, step)
         self.time_s += step
         self.steps += 1
-        changed = self._newly_shut()
+        # What of the rate the blood carries off ends where the dose stops it.
+        _watch(
+            self._t_new, self._t, self._inverse, self._w, self._f_new, *self._watched(step),
+            _ranges(self.shape),
+        )  # fmt: skip
         if self.enthalpy:
             self._refresh()
-        elif changed:
-            self._set_perfusion()
-        if changed or self.enthalpy or self._method == "euler":
             self._rate(self._f)
         else:
             self._f, self._f_new = self._f_new, self._f
 
-    def _dose(self, old: Float, new: Float, step: float) -> None:
-        cem, arr = self._cem_rule, self._arrhenius
-        rule = (cem.above, cem.below, cem.from_c) if cem else (1.0, 1.0, np.inf)
-        ln_a, ea_r = (np.log(arr.a_per_s), arr.ea_j_mol / GAS_J_MOL_K) if arr else (0.0, 0.0)
-        # Below this temperature damage is negligible and its exponentials are spared.
-        from_c = ea_r / (ln_a - _NEGLIGIBLE) - ZERO_C_K if arr else np.inf
-        numbers = np.array([self.blood_c, step, *rule, ln_a, ea_r, from_c])
-        _add_dose(
-            old, new, numbers, self.peak_c, self.lowest_c, self.cem43_min, self.omega,
-            _ranges(self.shape),
+    def _watched(self, step: float) -> tuple[Any, ...]:
+        """What is kept of every step: extremes, doses, and where they stopped the blood."""
+        return (
+            np.full(1, self.blood_c, self._type)[0], step, self._rules, self._stops, self.peak_c,
+            self.lowest_c, self.cem43_min, self.omega, self._shut,
         )  # fmt: skip
-
-    def _newly_shut(self) -> bool:
-        if self._shut_cem is None and self._shut_omega is None:
-            return False
-        dead = np.zeros(self.shape, np.bool_)
-        if self._shut_cem is not None:
-            dead |= self.cem43_min >= self._shut_cem
-        if self._shut_omega is not None:
-            dead |= self.omega >= self._shut_omega
-        more = bool((dead & ~self._shut).any())
-        self._shut |= dead
-        return more
 
     def _rate(self, out: Float) -> None:
         _slope(self._t, *self._g, self._inverse, self._w, self._q, out, _ranges(self.shape))
@@ -528,21 +526,6 @@ class Bioheat:
         _perfuse(self._t, cold, self._shut, self._w_alive, self._w, _ranges(self.shape))
 
 
-def cem43_minutes(celsius: float, minutes: float, rule: Cem43) -> float:
-    """CEM43 of a constant temperature.
-
-    >>> cem43_minutes(45.0, 10.0, Cem43(above=0.5, below=0.25, from_c=39.0))
-    40.0
-    """
-    return minutes * float(_cem_mean(celsius, celsius, rule.above, rule.below, rule.from_c))
-
-
-def arrhenius_omega(celsius: float, seconds: float, rule: Arrhenius) -> float:
-    """Damage at a constant temperature; 1 leaves 37 % alive."""
-    kelvin = celsius + ZERO_C_K
-    return float(seconds * np.exp(np.log(rule.a_per_s) - rule.ea_j_mol / (GAS_J_MOL_K * kelvin)))
-
-
 def warm() -> None:
     """Compile what heating (float32 and float64) and phase change need."""
     shape = (4, 4, 4)
@@ -558,7 +541,9 @@ def warm() -> None:
         )  # fmt: skip
         ice = Change(from_c=-2.0, to_c=-1.0, latent_j_m3=1.0)
         for dtype in (np.float32, np.float64):
-            Bioheat(tissue, start_c=0.0, dtype=dtype, **rules).advance(1.0)  # type: ignore[arg-type]
+            for method in ("rkl2", "euler"):
+                body = Bioheat(tissue, start_c=0.0, dtype=dtype, method=method, **rules)  # type: ignore[arg-type]
+                body.advance(1.0)
         Bioheat(tissue, start_c=0.0, freezing=ice, **rules).advance(1.0)  # type: ignore[arg-type]
 
 
@@ -604,6 +589,14 @@ def _b(j: int) -> float:
 def _ranges(shape: tuple[int, int, int]) -> int:
     """Into how many ranges of rows work is cut; 1 for a small grid."""
     return 1 if np.prod(shape) < _SERIAL else 4 * int(get_num_threads())
+
+
+def _strips(shape: tuple[int, int, int]) -> int:
+    """Into how many strips of rows explicit steps are cut; 1 for a small grid."""
+    if np.prod(shape) < _SERIAL:
+        return 1
+    threads = int(get_num_threads())
+    return min(shape[1], threads * max(1, round(shape[1] / (threads * _STRIP))))
 
 
 # --- kernels: padded arrays; the loops take rows first..last of the inner ones -------------------
@@ -835,6 +828,188 @@ def _rises(y: Any, *rest: Any) -> None:
         _rise_parallel(y, *arrays, ranges)
 
 
+# --- explicit steps, and what is kept of every step -----------------------------------------------
+#
+# A pass over all slices takes several steps: while the first has come to slice z, the second is at
+# z - 1, and so on; what lies between is kept of three slices only. Slices are cut into strips of
+# rows, so that all this stays in the nearest memory. A strip takes its earlier steps in a few rows
+# of its neighbours, too, and so needs no word from them. Slices are read as lines: columns outside
+# the grid have no 1 / capacity and stay as they are.
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _explicit_line(
+    c: Any, left: Any, right: Any, front: Any, back: Any, below: Any, above: Any, g_left: Any,
+    g_right: Any, g_front: Any, g_back: Any, g_below: Any, g_above: Any, inverse: Any, w: Any,
+    q: Any, step: Any, out: Any,
+) -> None:  # fmt: skip
+    """out = c + step inverse (div(g grad c) - w c + q)."""
+    for x in range(out.size):
+        u = c[x]
+        along_x = g_left[x] * (left[x] - u) + g_right[x] * (right[x] - u)
+        along_y = g_front[x] * (front[x] - u) + g_back[x] * (back[x] - u)
+        along_z = g_below[x] * (below[x] - u) + g_above[x] * (above[x] - u)
+        out[x] = u + step * (inverse[x] * (along_x + along_y + along_z - w[x] * u + q[x]))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+def _extremes(old: Any, new: Any, blood: Any, peak: Any, lowest: Any) -> Any:
+    """Keep them; the most above the blood before and after."""
+    most = old[0]
+    for x in range(new.size):
+        t = np.float32(new[x] + blood)
+        peak[x] = t if t > peak[x] else peak[x]
+        lowest[x] = t if t < lowest[x] else lowest[x]
+        u = old[x] if old[x] > new[x] else new[x]
+        most = u if u > most else most
+    return most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _watch_row(
+    old: Any, new: Any, blood: Any, step: float, rules: Any, stops: Any, peak: Any, lowest: Any,
+    cem: Any, omega: Any, shut: Any, w: Any, inverse: Any, rate: Any, line: Any, bits: Any,
+) -> None:  # fmt: skip
+    hottest = _extremes(old, new, blood, peak, lowest) + np.float64(blood)
+    if cem.size == 0 and omega.size == 0:
+        return
+    added = dose.add_row(old, new, hottest, np.float64(blood), step, rules, cem, omega, line, bits)
+    if not added or (stops[0] == np.inf and stops[1] == np.inf):
+        return
+    for x in range(new.size):
+        dead = (cem.size > 0 and cem[x] >= stops[0]) or (omega.size > 0 and omega[x] >= stops[1])
+        if dead and not shut[x]:
+            shut[x] = True
+            if rate.size > 0:
+                rate[x] += inverse[x] * (w[x] * new[x])
+            w[x] = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _watch_rows(
+    old: Any, new: Any, inverse: Any, w: Any, rate: Any, blood: Any, step: float, rules: Any,
+    stops: Any, peak: Any, lowest: Any, cem: Any, omega: Any, shut: Any, first: int, last: int,
+) -> None:  # fmt: skip
+    ny, n = shut.shape[1:]
+    line, bits = np.empty(n), np.empty(n, np.int64)
+    none = np.zeros(0)
+    for r in range(first, last):
+        i, j = r // ny, r % ny
+        _watch_row(
+            old[i + 1, j + 1, 1 : n + 1], new[i + 1, j + 1, 1 : n + 1], blood, step, rules, stops,
+            peak[i, j], lowest[i, j], cem[i, j] if cem.size else none,
+            omega[i, j] if omega.size else none, shut[i, j], w[i + 1, j + 1, 1 : n + 1],
+            inverse[i + 1, j + 1, 1 : n + 1], rate[i + 1, j + 1, 1 : n + 1], line, bits,
+        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _watch_parallel(
+    old: Any, new: Any, inverse: Any, w: Any, rate: Any, blood: Any, step: float, rules: Any,
+    stops: Any, peak: Any, lowest: Any, cem: Any, omega: Any, shut: Any, ranges: int,
+) -> None:  # fmt: skip
+    rows = shut.shape[0] * shut.shape[1]
+    for k in prange(ranges):
+        _watch_rows(
+            old, new, inverse, w, rate, blood, step, rules, stops, peak, lowest, cem, omega, shut,
+            rows * k // ranges, rows * (k + 1) // ranges,
+        )  # fmt: skip
+
+
+def _watch(*arrays: Any) -> None:
+    *arrays_, ranges = arrays
+    if ranges == 1:
+        shape = arrays_[-1].shape
+        _watch_rows(*arrays_, 0, shape[0] * shape[1])
+    else:
+        _watch_parallel(*arrays_, ranges)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _march_strip(
+    y: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any, out: Any, ring: Any,
+    blood: Any, step: float, rules: Any, stops: Any, peak: Any, lowest: Any, cem: Any, omega: Any,
+    shut: Any, together: int, first: int, last: int,
+) -> None:  # fmt: skip
+    """So many steps for rows first..last (padded) of every slice."""
+    nz, ny, n = shut.shape
+    row = n + 2
+    size = (ny + 2) * row
+    y2, out2 = y.reshape(nz + 2, size), out.reshape(nz + 2, size)
+    gz2, gy2, gx2 = gz.reshape(nz + 2, size), gy.reshape(nz + 2, size), gx.reshape(nz + 2, size)
+    i2, w2, q2 = inverse.reshape(nz + 2, size), w.reshape(nz + 2, size), q.reshape(nz + 2, size)
+    dt = y.dtype.type(step)
+    line, bits, none, no_rate = np.empty(n), np.empty(n, np.int64), np.zeros(0), y2[0, :0]
+    start = max(0, first - together) * row  # where the ring's slices begin
+    ring[:] = y2[0, 0]  # rows outside the grid are never written
+    for s in range(1, nz + together):
+        for k in range(1, together + 1):
+            z = s - (k - 1)
+            if z < 1 or z > nz:
+                continue
+            beyond = together - k
+            low, high = max(1, first - beyond), min(ny + 1, last + beyond)
+            o = low * row + 1
+            m = (high - low) * row - 2
+            below, mid, above = y2[z - 1], y2[z], y2[z + 1]
+            a = o
+            if k > 1:
+                a = o - start
+                mid = ring[k - 2, z % 3]
+                if z > 1:
+                    below = ring[k - 2, (z - 1) % 3]
+                if z < nz:
+                    above = ring[k - 2, (z + 1) % 3]
+            into, e = out2[z], o
+            if k < together:
+                into, e = ring[k - 1, z % 3], o - start
+            g, h = gy2[z], gx2[z]
+            below_o = o if z == 1 else a
+            above_o = o if z == nz else a
+            _explicit_line(
+                mid[a : a + m], mid[a - 1 : a - 1 + m], mid[a + 1 : a + 1 + m],
+                mid[a - row : a - row + m], mid[a + row : a + row + m],
+                below[below_o : below_o + m], above[above_o : above_o + m],
+                h[o - 1 : o - 1 + m], h[o : o + m], g[o - row : o - row + m], g[o : o + m],
+                gz2[z - 1, o : o + m], gz2[z, o : o + m], i2[z, o : o + m], w2[z, o : o + m],
+                q2[z, o : o + m], dt, into[e : e + m],
+            )  # fmt: skip
+            for j in range(first, last):
+                b = j * row + 1
+                old_b, new_b = b + a - o, b + e - o
+                _watch_row(
+                    mid[old_b : old_b + n], into[new_b : new_b + n], blood, step, rules, stops,
+                    peak[z - 1, j - 1], lowest[z - 1, j - 1],
+                    cem[z - 1, j - 1] if cem.size else none,
+                    omega[z - 1, j - 1] if omega.size else none, shut[z - 1, j - 1],
+                    w2[z, b : b + n], i2[z, b : b + n], no_rate, line, bits,
+                )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _march_parallel(
+    y: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any, out: Any, rings: Any,
+    blood: Any, step: float, rules: Any, stops: Any, peak: Any, lowest: Any, cem: Any, omega: Any,
+    shut: Any, together: int, strips: int,
+) -> None:  # fmt: skip
+    ny = shut.shape[1]
+    for k in prange(strips):
+        _march_strip(
+            y, gz, gy, gx, inverse, w, q, out, rings[k], blood, step, rules, stops, peak, lowest,
+            cem, omega, shut, together, ny * k // strips + 1, ny * (k + 1) // strips + 1,
+        )  # fmt: skip
+
+
+def _march(*arrays: Any) -> None:
+    *rest, strips = arrays
+    if strips == 1:
+        y, gz, gy, gx, inverse, w, q, out, rings, *watched = rest
+        ny = y.shape[1] - 2
+        _march_strip(y, gz, gy, gx, inverse, w, q, out, rings[0], *watched, 1, ny + 1)
+    else:
+        _march_parallel(*rest, strips)
+
+
 # --- what changes with the temperature -----------------------------------------------------------
 
 
@@ -956,88 +1131,3 @@ def _flattest(t0: Any, t1: Any, curve: Any, knots: Any, out: Any, ranges: int) -
                     _piece(t1[z + 1, y + 1, x + 1], knots, c),
                 )
                 out[z + 1, y + 1, x + 1] = 1.0 / most
-
-
-# --- dose ----------------------------------------------------------------------------------------
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _cem_sum(t: float, above: float, below: float, start: float) -> float:
-    """The integral over temperature of base^(43 - T), from the lowest temperature that counts."""
-    if t <= start:
-        return 0.0
-    fall, rise = -np.log(below), -np.log(above)
-    low = min(t, 43.0)
-    out = (np.exp(fall * (low - 43.0)) - np.exp(fall * (start - 43.0))) / fall
-    return float(out + (np.exp(rise * (t - 43.0)) - 1.0) / rise if t > 43.0 else out)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _cem_mean(t0: float, t1: float, above: float, below: float, start: float) -> float:
-    """The mean rate of CEM43 while the temperature runs straight from t0 to t1; exact."""
-    if abs(t1 - t0) > 1e-3:
-        total = _cem_sum(t1, above, below, start) - _cem_sum(t0, above, below, start)
-        return float(total / (t1 - t0))
-    t = 0.5 * (t0 + t1)
-    if t < start:
-        return 0.0
-    return float((above if t >= 43.0 else below) ** (43.0 - t))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _arrhenius_mean(t0: float, t1: float, ln_a: float, ea_r: float) -> float:
-    """The mean rate of damage while ln(rate) runs straight from t0 to t1."""
-    a, b = ln_a - ea_r / (t0 + ZERO_C_K), ln_a - ea_r / (t1 + ZERO_C_K)
-    a, b = min(a, 600.0), min(b, 600.0)  # beyond e^600 dead is dead
-    if abs(b - a) < 1e-4:
-        return float(np.exp(0.5 * (a + b)))
-    return float((np.exp(b) - np.exp(a)) / (b - a))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _dose_rows(
-    old: Any, new: Any, numbers: Any, peak: Any, lowest: Any, cem: Any, omega: Any, first: int,
-    last: int,
-) -> None:  # fmt: skip
-    blood, step, above, below, start = (
-        numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
-    )  # fmt: skip
-    ln_a, ea_r, from_c = numbers[5], numbers[6], numbers[7]
-    ny, n = new.shape[1] - 2, new.shape[2] - 2
-    for r in range(first, last):
-        i, j = r // ny, r % ny
-        top, bottom = peak[i, j], lowest[i, j]
-        b = new[i + 1, j + 1, 1 : n + 1]
-        for x in range(n):
-            t = np.float32(b[x] + blood)
-            top[x] = max(top[x], t)
-            bottom[x] = min(bottom[x], t)
-        if cem.size == 0 and omega.size == 0:
-            continue
-        a = old[i + 1, j + 1, 1 : n + 1]
-        for x in range(n):
-            t0, t1 = a[x] + blood, b[x] + blood
-            if cem.size > 0 and max(t0, t1) >= start:
-                cem[i, j, x] += step / 60.0 * _cem_mean(t0, t1, above, below, start)
-            if omega.size > 0 and max(t0, t1) >= from_c:
-                omega[i, j, x] += step * _arrhenius_mean(t0, t1, ln_a, ea_r)
-
-
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _dose_parallel(
-    old: Any, new: Any, numbers: Any, peak: Any, lowest: Any, cem: Any, omega: Any, ranges: int
-) -> None:
-    rows = (new.shape[0] - 2) * (new.shape[1] - 2)
-    for k in prange(ranges):
-        _dose_rows(
-            old, new, numbers, peak, lowest, cem, omega,
-            rows * k // ranges, rows * (k + 1) // ranges,
-        )  # fmt: skip
-
-
-def _add_dose(old: Any, new: Any, *rest: Any) -> None:
-    *arrays, ranges = rest
-    if ranges == 1:
-        _dose_rows(old, new, *arrays, 0, (new.shape[0] - 2) * (new.shape[1] - 2))
-    else:
-        _dose_parallel(old, new, *arrays, ranges)

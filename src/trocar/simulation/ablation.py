@@ -18,6 +18,7 @@ from trocar.errors import InputError
 from trocar.facts import ablation as facts
 from trocar.facts import thermal
 from trocar.kernels import heat
+from trocar.kernels.dose import Arrhenius
 from trocar.model.ablation import AblationPlan, Phase, Placed, Protection, ThermalDose
 from trocar.model.result import Anatomy, Fill
 from trocar.model.space import Float, Mask, Segment, Volume
@@ -74,16 +75,18 @@ def ablate_interval(
     filled: Fill | None = None,
     voxel_mm: float | None = None,
     progress: Progress | None = None,
+    run: Callable[..., ThermalDose] | None = None,
 ) -> ThermalDose:
     """The mean run, with what a low and a high run make of every structure and of the lesion.
 
     A neural structure's verdict is that of the worst of the three. Arguments and errors as for
-    ``ablate``.
+    ``ablate``; ``run`` is who makes each run when it is not ``ablate`` itself (somebody who keeps
+    them).
     """
     runs: dict[str, ThermalDose] = {}
     names: tuple[Scenario, ...] = ("mean", "low", "high")
     for i, name in enumerate(names):
-        runs[name] = ablate(
+        runs[name] = (run or ablate)(
             ct, anatomy, plan, lesion=lesion, filled=filled, scenario=name, voxel_mm=voxel_mm,
             progress=_part(progress, i / 3, (i + 1) / 3),
         )  # fmt: skip
@@ -218,7 +221,7 @@ def _body(scene: Scene, plan: AblationPlan) -> heat.Bioheat:
     names = scene.names
     rules: dict[str, Any] = {
         "cem43": cem43_rule(),
-        "arrhenius": heat.Arrhenius(
+        "arrhenius": Arrhenius(
             a_per_s=float(facts.value("damage_frequency")),
             ea_j_mol=float(facts.value("damage_activation")),
         ),

@@ -16,6 +16,7 @@ from scipy import ndimage
 from trocar.errors import InputError
 from trocar.facts import cement, limits, thermal
 from trocar.kernels import cure, heat
+from trocar.kernels.dose import Arrhenius, Cem43
 from trocar.model.case import Finding, Gravity, gravest_first
 from trocar.model.result import Anatomy, CementHeat, Fill
 from trocar.model.space import Float, Grid, Mask, Volume
@@ -230,17 +231,17 @@ def _kinetics(name: str, age_s: float) -> tuple[cure.Kinetics, float]:
     return constants, cure.cure(constants, start_k=room_k, seconds=age_s).end
 
 
-def cem43_rule() -> heat.Cem43:
+def cem43_rule() -> Cem43:
     """How minutes at 43 degC are counted, from facts."""
-    return heat.Cem43(
+    return Cem43(
         above=float(thermal.value("cem43_base_above")),
         below=float(thermal.value("cem43_base_below")),
         from_c=float(thermal.value("cem43_from")),
     )
 
 
-def _bone_damage() -> heat.Arrhenius:
-    return heat.Arrhenius(
+def _bone_damage() -> Arrhenius:
+    return Arrhenius(
         a_per_s=float(thermal.value("bone_damage_frequency")),
         ea_j_mol=float(thermal.value("bone_damage_activation")) * cure.GAS_J_MOL_K,
     )
