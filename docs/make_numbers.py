@@ -45,6 +45,8 @@ def page() -> str:
             parts.append(f"\n{table.data['needle_source']} ({table.data['needle_evidence']}).")
         if name == "cement":
             parts += listed(table.data["classes"]) + listed(table.data["kinetics"])
+        if name == "strength":
+            parts += listed(table.data["laws"]) + listed(table.data["sites"])
     return "\n".join(parts) + "\n"
 
 
