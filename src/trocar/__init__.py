@@ -47,6 +47,7 @@ _PUBLIC = {
     "plan_lesion": "pathway",
     "plan_case": "pathway",
     "write_case": "pathway",
+    "read_case": "pathway",
     "AblationPlan": "model.ablation",
     "Placed": "model.ablation",
     "Phase": "model.ablation",

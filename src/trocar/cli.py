@@ -45,6 +45,23 @@ Series_ = Annotated[
 Out_ = Annotated[Path, typer.Option("--out", "-o", help="Folder for the sheets.")]
 Case_ = Annotated[str | None, typer.Option("--case", help="Pseudonym printed on the sheet.")]
 _OUT = Path("trocar-out")
+Source_ = Annotated[
+    Path,
+    typer.Argument(help="A CT as for 'plan', or the folder of a plan, which is then gone on from."),
+]
+Moved_ = Annotated[
+    Path | None, typer.Option("--ct", help="Where the CT of the plan is now, when it has moved.")
+]
+Out_known = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", help="Folder for the sheets; left out: that of the plan, or trocar-out."
+    ),
+]
+Site_known = Annotated[
+    str | None,
+    typer.Option("--site", "-s", help="As for 'plan'; the folder of a plan has its own."),
+]
 Site_ = Annotated[
     str, typer.Option("--site", "-s", help="L1, T10, sacrum, 'acetabulum right', 'femur left'.")
 ]
@@ -228,12 +245,13 @@ def plan(
 
 @app.command()
 def cement(
-    ct: Ct_,
-    site: Site_,
+    ct: Source_,
+    site: Site_known = None,
     labels: Labels_ = None,
     lesion: Lesion_ = None,
     series: Series_ = None,
-    out: Out_ = _OUT,
+    out: Out_known = None,
+    moved: Moved_ = None,
     case_id: Case_ = None,
     kind: Annotated[
         str, typer.Option("--cement", help="Viscosity (low, medium, high) or a brand by its name.")
@@ -260,12 +278,13 @@ def cement(
     from trocar.pathway.cement import cement_case
 
     _check_language(language)
-    where = _where(lesion)
+    where, folder = _where(lesion), _folder(ct, site, out)
     with terminal.progress(as_json) as tell:
         case, files = cement_case(
             ct,
             site=site,
-            out=out,
+            out=folder,
+            now_at=moved,
             labels=labels,
             **where,
             series=series,
@@ -290,12 +309,13 @@ def cement(
 
 @app.command()
 def ablate(
-    ct: Ct_,
-    site: Site_,
+    ct: Source_,
+    site: Site_known = None,
     labels: Labels_ = None,
     lesion: Lesion_ = None,
     series: Series_ = None,
-    out: Out_ = _OUT,
+    out: Out_known = None,
+    moved: Moved_ = None,
     case_id: Case_ = None,
     device: Annotated[
         str, typer.Option("--device", "-d", help="An applicator by its name; 'list' shows them.")
@@ -338,13 +358,16 @@ def ablate(
     if device == "list":
         print("\n".join(known()))
         return
-    where = _where(lesion)
+    where, folder = _where(lesion), _folder(ct, site, out)
     protections = tuple(_protection(text) for text in protect or ())
-    with terminal.progress(as_json) as tell:
+    if not as_json:
+        terminal.say_unfinished(folder)
+    with terminal.progress(as_json, "the same command goes on from what is finished") as tell:
         case, files = ablate_case(
             ct,
             site=site,
-            out=out,
+            out=folder,
+            now_at=moved,
             labels=labels,
             **where,
             series=series,
@@ -721,6 +744,19 @@ def _study(path: Path | None, example: bool) -> Study:
 def _check_language(language: str) -> None:
     if language not in ("en", "zh-Hant"):
         raise typer.BadParameter(f"{language!r} is not a sheet language; give en or zh-Hant")
+
+
+def _folder(source: Path, site: str | None, out: Path | None) -> Path:
+    """Where the sheets go: as said, into the plan that is gone on from, or as usual."""
+    from trocar.io.plans import holds_plan
+
+    if holds_plan(source):
+        return out or source
+    if site is None:
+        raise typer.BadParameter(
+            "say which bone with --site, such as --site L1 (only the folder of a plan has its own)"
+        )
+    return out or _OUT
 
 
 def _where(lesion: str | None) -> dict[str, Any]:

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """A bar with the step's name and the time left, on a terminal; silence elsewhere."""
+def progress(
+    quiet: bool, stopped: str = "nothing was changed"
+) -> Iterator[Callable[[str, float], None]]:
+    """A bar with the step's name and the time left, on a terminal; silence elsewhere.
+
+    ``stopped`` is said when somebody stops it by hand.
+    """
     try:
         with _bar(quiet) as tell:
             yield tell
     except KeyboardInterrupt:
-        raise TrocarError("stopped; nothing was changed") from None
+        raise TrocarError(f"stopped; {stopped}") from None
 
 
 @contextmanager
@@ -47,6 +52,16 @@ def part(
 ) -> Callable[[str, float], None]:
     """A listener for a part of the work, whose own 0 to 1 becomes its span of the whole."""
     return lambda step, fraction: tell(step, start + (end - start) * min(max(fraction, 0.0), 1.0))
+
+
+def say_unfinished(out: Path) -> None:
+    """That an earlier start left finished runs, where it did."""
+    from trocar.io.unfinished import kept_runs
+
+    kept = kept_runs(out)
+    if kept:
+        runs = "1 finished run" if kept == 1 else f"{kept} finished runs"
+        print(f"goes on: {runs} of an earlier start; what fits is not made again", file=sys.stderr)
 
 
 def say_planned(
@@ -156,6 +171,9 @@ def _say_ablation(case: AblationCase) -> None:
         "" if dose.lesion_covered is None else f", {100 * dose.lesion_covered:.0f} % of lesion"
     )
     print(f"        simulated: {dose.dead_ml:.1f} ml die{covered}")
+    runs, resumed = case.run.parameters["runs"], case.run.parameters["resumed_runs"]
+    if resumed:
+        print(f"        {resumed} of the {runs} simulated runs were already done")
     for other in case.search.alternatives:
         print(f"try     {say(other.change, 'en')} At the nerves then: {other.verdict}")
 

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def write_volume(path: str | Path, volume: Volume) -> Path:
     suffix = suffix_of(place.name)
     if suffix not in VOLUMES or suffix in (".nhdr", ".mhd"):
         raise InputError(f"{place.name} has no known ending; use .nii.gz, .nrrd or .mha")
-    return _atomic(
+    return write_whole(
         place, lambda part: (_save_nifti if suffix in NIFTI else _save_itk)(part, volume)
     )
 
@@ -179,10 +180,11 @@ def write_mask(path: str | Path, mask: Mask) -> Path:
 
 def write_text(path: str | Path, text: str) -> Path:
     """Writes a text file whole or not at all."""
-    return _atomic(Path(path), lambda part: part.write_text(text, encoding="utf-8"))
+    return write_whole(Path(path), lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def _atomic(place: Path, write: Any) -> Path:
+def write_whole(place: Path, write: Callable[[Path], Any]) -> Path:
+    """Has ``write`` make a file under another name, and renames it when it is whole."""
     # The unfinished file lies in the same folder, so that the last step is a rename.
     with tempfile.TemporaryDirectory(prefix=".trocar-", dir=place.parent) as folder:
         part = Path(folder) / place.name

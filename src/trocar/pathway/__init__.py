@@ -71,6 +71,7 @@ _STEPS = {
     "views": 0.85,
     "sheet": 1.0,
 }
+_OF_THE_PLAN = ("site", "labels", "lesion", "click", "ball_mm", "case_id")
 _KERNELS = ("field", "rays", "projection", "flow", "cure", "heat", "potential")
 
 
@@ -81,7 +82,7 @@ class Planned:
     scan: Scan
     anatomy: Anatomy
     plan: Plan
-    views: Mapping[int, tuple[View, View, View]]
+    views: Mapping[int, tuple[View, View, View]]  # by option; none when read back from a folder
     skin: tuple[Any, ...] = ()  # the search's skin maps, for the sheet
 
     @property
@@ -223,7 +224,10 @@ def plan_case(
         inputs=_input_hashes({"labels": labels, "lesion": lesion}),
         progress=progress,
     )
-    return planned, write_case(out, planned, language=language, viewer=viewer, progress=progress)
+    files = write_case(
+        out, planned, language=language, viewer=viewer, ct=ct, series=series, progress=progress
+    )
+    return planned, files
 
 
 def write_case(
@@ -232,14 +236,18 @@ def write_case(
     *,
     language: str = "en",
     viewer: bool = True,
+    ct: Path | str | None = None,
+    series: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Path]:
     """Write the sheet and its companions into a folder: all of them, or none.
 
     Files are made in a hidden folder beside ``out`` and moved in when the last one is whole, so a
-    cancelled run leaves an older sheet as it was.
+    cancelled run leaves an older sheet as it was. ``ct`` (and ``series``) is what the scan was read
+    from: ``read_case`` looks for it there.
     """
     from trocar.io.exports import write_plan
+    from trocar.io.plans import keep_plan
     from trocar.report.sheet import write_plan_sheet
 
     tell = Spans(progress)
@@ -256,9 +264,83 @@ def write_case(
             viewer=viewer,
             skin=planned.skin,
         )
+        files["kept"] = keep_plan(
+            stage, planned.scan, planned.anatomy, planned.plan, ct=ct, series=series, home=out
+        )
         moved = keep(files)
     tell("sheet", 1.0)
     return moved
+
+
+def read_case(
+    folder: Path | str,
+    *,
+    ct: Path | str | None = None,
+    series: str | None = None,
+    progress: Progress | None = None,
+) -> Planned:
+    """The planned case that ``write_case`` left in a folder, to go on from; its CT is read again.
+
+    ``ct`` says where the CT is now, when it has moved. Views and skin maps, which only the plan's
+    own sheet shows, are not kept. Raises InputError when the folder holds no whole plan, when the
+    CT is not there, and when it is another one than the plan was made on.
+    """
+    from trocar.io.plans import read_plan
+    from trocar.io.volumes import read_scan
+
+    kept = read_plan(folder)
+    there = next((p for p in kept.places if p.exists()), None) if ct is None else Path(ct)
+    if there is None:
+        gone = f"no longer at {kept.places[0]}" if kept.places else "in no file that it knows"
+        raise InputError(f"the CT of the plan in {folder} is {gone}; say with --ct where it is")
+    scan = read_scan(there, series=series or kept.series, progress=progress)
+    if scan.sha256 != kept.sha256:
+        raise InputError(
+            f"{there} is not the CT that the plan in {folder} was made on (its content differs); "
+            "give that CT with --ct, or plan again on this one"
+        )
+    return Planned(scan=scan, anatomy=kept.anatomy, plan=kept.plan, views={})
+
+
+def planned_from(
+    source: Path | str,
+    *,
+    out: Path | str,
+    language: str = "en",
+    viewer: bool = True,
+    now_at: Path | str | None = None,
+    progress: Progress | None = None,
+    **how: Any,
+) -> tuple[Planned, dict[str, Path]]:
+    """A planned case and its files: from a CT, planned into ``out``; or from the folder of a plan.
+
+    ``how`` are the arguments of ``plan_case``; a plan has its own site, labels and lesion.
+    ``now_at`` is where the CT of a plan is, when it has moved.
+    """
+    from trocar.io.plans import holds_plan
+    from trocar.planning.trajectory import needle_sets
+
+    if not holds_plan(source):
+        if now_at is not None:
+            raise InputError(
+                f"--ct says where the CT of a plan has moved, but {source} is no folder of a plan; "
+                "give that folder first, or the CT alone"
+            )
+        return plan_case(
+            source, out=out, language=language, viewer=viewer, progress=progress, **how
+        )
+    given = [how.get(name) for name in _OF_THE_PLAN]
+    if any(value is not None for value in given):
+        raise InputError(
+            f"{source} holds a plan, which has its own site, labels, lesion and case; leave out "
+            "--site, --labels, --lesion and --case, or give the CT instead of the plan"
+        )
+    _folder(out)
+    planned = read_case(source, ct=now_at, series=how.get("series"), progress=progress)
+    if "needles_per_lesion" in how:
+        sets = needle_sets(planned.plan.options, how["needles_per_lesion"])
+        planned = replace(planned, plan=replace(planned.plan, sets=sets))
+    return planned, {"sheet": Path(source) / "plan.html"}
 
 
 @contextmanager

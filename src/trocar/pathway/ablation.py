@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from trocar.errors import InputError
 from trocar.model.ablation import AblationPlan, Placed, Protection, ThermalDose
 from trocar.model.case import Finding, Gravity
-from trocar.model.result import Fill, Run
-from trocar.model.space import Segment
-from trocar.pathway import Planned, plan_case, staged
+from trocar.model.result import Anatomy, Fill, Run
+from trocar.model.space import Segment, Volume
+from trocar.pathway import Planned, planned_from, staged
 from trocar.pathway.cement import used_needles
 from trocar.pathway.runs import Clock, Progress, Spans, inputs_of
 
 if TYPE_CHECKING:
+    from trocar.io.unfinished import Unfinished
     from trocar.planning.ablation import AblationSearch, Alternative, Measure, Track
+    from trocar.simulation.ablation import Scenario
 
 _SUGGESTIONS = 3  # changes held against three runs before the best is believed
 _ROUTES = 3  # whose best needle is looked at from all sides when several may be needed
@@ -54,6 +56,7 @@ def ablate_lesion(
     protections: Sequence[Protection] = (),
     filled: Fill | None = None,
     interval: bool = True,
+    keep_in: Path | str | None = None,
     command: str = "ablate_lesion",
     progress: Progress | None = None,
 ) -> AblationCase:
@@ -63,12 +66,13 @@ def ablate_lesion(
     are looked for along the needles of the plan. With "needle" the plan's best needle (or best set
     of ``applicators``) is used as it is, pulled back by ``pulled_back_mm``, for ``seconds`` or the
     device's own time. ``filled`` is cement already in place. With ``interval`` a low and a high run
-    are added. Raises InputError when the plan has no needle, for an unknown device and for a time
-    or a place that cannot be.
+    are added. Each finished run is kept in a hidden folder of ``keep_in``, where there is one, and
+    read from there when this is called again after it was stopped. Raises InputError when the plan
+    has no needle, for an unknown device and for a time or a place that cannot be.
     """
     from trocar.facts.ablation import applicator
     from trocar.planning import ablation as plans
-    from trocar.simulation.ablation import ablate, ablate_interval
+    from trocar.simulation.ablation import ablate_interval
 
     clock, tell = Clock(command), Spans(progress)
     tool = applicator(device)
@@ -79,13 +83,13 @@ def ablate_lesion(
             f"no needle reaches the lesion in {planned.plan.site} safely, so no applicator can be "
             "placed; the plan sheet says why"
         )
-    count = [0]
+    count, run = [0], _Runs(planned, filled, keep_in)
 
     def measure(plan: AblationPlan) -> ThermalDose:
         count[0] += 1
         start = 0.9 * (1 - 0.9 ** (count[0] - 1))  # how many there will be is not known before
         end = 0.9 * (1 - 0.9 ** count[0])
-        return ablate(
+        return run(
             ct, anatomy, plan, lesion=lesion, filled=filled,
             progress=tell.during("ablation", start, end),
         )  # fmt: skip
@@ -117,7 +121,7 @@ def ablate_lesion(
     if interval:
         whole = ablate_interval(
             ct, anatomy, found.plan, lesion=lesion, filled=filled,
-            progress=tell.during("low and high run", 0.9, 0.98),
+            progress=tell.during("low and high run", 0.9, 0.98), run=run,
         )  # fmt: skip
         found = replace(found, dose=whole)
         # What is suggested is held against the same three runs as the plan itself.
@@ -125,7 +129,7 @@ def ablate_lesion(
             best = found.suggested
             if best is None or best.dose.covered_low is not None:
                 break
-            again = ablate_interval(ct, anatomy, best.plan, lesion=lesion, filled=filled)
+            again = ablate_interval(ct, anatomy, best.plan, lesion=lesion, filled=filled, run=run)
             found = replace(
                 found,
                 alternatives=tuple(
@@ -151,10 +155,51 @@ def ablate_lesion(
                     f"{p.kind} at {p.structure}" for p in found.plan.protections
                 )
                 or "none",
+                "runs": run.count,
+                "resumed_runs": run.resumed,
                 **found.dose.constants,
             },
         ),
     )
+
+
+class _Runs:
+    """Makes the simulated runs of a case; those that an interrupted start had finished are read."""
+
+    def __init__(self, planned: Planned, filled: Fill | None, keep_in: Path | str | None) -> None:
+        self._kept: Unfinished | None = None
+        self._made = 0
+        if keep_in is not None:
+            from trocar.io.unfinished import Unfinished
+
+            case = (planned.scan.sha256, planned.anatomy, planned.lesion.mask, filled)
+            self._kept = Unfinished(keep_in, *case)
+
+    @property
+    def count(self) -> int:
+        """How many runs there were, those that were read among them."""
+        return self._made if self._kept is None else self._kept.runs
+
+    @property
+    def resumed(self) -> int:
+        """How many of them were read."""
+        return 0 if self._kept is None else self._kept.resumed
+
+    def __call__(
+        self, ct: Volume, anatomy: Anatomy, plan: AblationPlan, *, scenario: Scenario = "mean",
+        **given: Any,
+    ) -> ThermalDose:  # fmt: skip
+        """As ``simulation.ablation.ablate``."""
+        from trocar.simulation.ablation import ablate
+
+        def make() -> ThermalDose:
+            self._made += 1
+            return ablate(ct, anatomy, plan, scenario=scenario, **given)
+
+        if self._kept is None:
+            return make()
+        bare = replace(plan, rules=(), findings=())  # what was said of a plan changes no run of it
+        return self._kept.once((bare, scenario), make, ThermalDose)
 
 
 def _check(place: str, seconds: float | None, pulled_back_mm: float) -> None:
@@ -229,9 +274,13 @@ def ablate_case(
 ) -> tuple[AblationCase, dict[str, Path]]:
     """From files to a plan sheet and an ablation sheet in ``out``.
 
-    ``how`` are the arguments of ``pathway.plan_case``, ``options`` those of ``ablate_lesion``.
+    ``ct`` may also be the folder of a plan: it is gone on from, and only the ablation is written.
+    ``how`` are the arguments of ``pathway.planned_from``, ``options`` those of ``ablate_lesion``.
+    When it is stopped, the runs that were finished stay in a hidden folder of ``out`` and are read
+    at the next start.
     """
     from trocar.facts.ablation import applicator
+    from trocar.io.unfinished import forget
 
     given = dict(options or {})
     # Before the minutes of reading, not after.
@@ -240,14 +289,16 @@ def ablate_case(
         given.get("place", "search"), given.get("seconds"), float(given.get("pulled_back_mm", 0.0))
     )
     tell = Spans(progress)
-    planned, files = plan_case(
+    planned, files = planned_from(
         ct, out=out, language=language, viewer=viewer, seed=seed,
         progress=tell.during("", 0.0, 0.5), **how,
     )  # fmt: skip
     case = ablate_lesion(
-        planned, command="trocar ablate", progress=tell.during("", 0.5, 0.98), **given
-    )
+        planned, keep_in=out, command="trocar ablate", progress=tell.during("", 0.5, 0.98),
+        **given,
+    )  # fmt: skip
     told = write_ablation_case(out, case, language=language, viewer=viewer)
+    forget(out)
     tell("sheet", 1.0)
     return case, files | told
 

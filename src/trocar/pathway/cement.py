@@ -20,7 +20,7 @@ from trocar.pathway import (
     _click_mm,
     _folder,
     _input_hashes,
-    plan_case,
+    planned_from,
     staged,
 )
 from trocar.pathway.runs import Clock, Progress, Spans, inputs_of
@@ -152,10 +152,11 @@ def cement_case(
 ) -> tuple[CementCase, dict[str, Path]]:
     """From files to a plan sheet and a cement sheet in ``out``.
 
-    ``how`` are the arguments of ``pathway.plan_case``, ``options`` those of ``cement_lesion``.
+    ``ct`` may also be the folder of a plan: it is gone on from, and only the cement is written.
+    ``how`` are the arguments of ``pathway.planned_from``, ``options`` those of ``cement_lesion``.
     """
     tell = Spans(progress)
-    planned, files = plan_case(
+    planned, files = planned_from(
         ct, out=out, language=language, viewer=viewer, seed=seed,
         progress=tell.during("", 0.0, 0.4), **how,
     )  # fmt: skip
