@@ -20,11 +20,7 @@ def added(old_c: Any, new_c: Any, step_s: float, dtype: Any = np.float64) -> tup
     """CEM43 and damage that a step adds to a row of voxels."""
     old, new = (np.asarray(t, dtype) - dtype(BLOOD_C) for t in (old_c, new_c))
     cem, omega = np.zeros(old.size), np.zeros(old.size)
-    line, bits = np.empty(old.size), np.empty(old.size, np.int64)
-    hottest = float(max(old.max(), new.max())) + BLOOD_C
-    dose.add_row(
-        old, new, hottest, BLOOD_C, step_s, dose.numbers(CEM, BONE), cem, omega, line, bits
-    )
+    dose.add_row(old, new, BLOOD_C, step_s, dose.numbers(CEM, BONE), cem, omega)
     return cem, omega
 
 
@@ -93,6 +89,6 @@ def test_the_dead_stay_finite() -> None:
 
 def test_without_a_rule_nothing_counts() -> None:
     rules = dose.numbers(None, None)
-    none, line, bits = np.zeros(0), np.empty(2), np.empty(2, np.int64)
+    none = np.zeros(0)
     warm = np.array([30.0, 40.0])
-    assert not dose.add_row(warm, warm, 77.0, 37.0, 1.0, rules, none, none, line, bits)
+    assert not dose.add_row(warm, warm, 37.0, 1.0, rules, none, none)

@@ -507,6 +507,25 @@ def test_explicit_steps_taken_together_are_those_taken_one_by_one(
     assert np.all(once.temperature_c[held] == 60.0)
 
 
+@pytest.mark.parametrize("shape", [(9, 11, 14), (30, 97, 21)])
+def test_legendre_stages_are_the_same_however_many_go_together(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    here = bone(shape, 1.0, W * rng.random(shape), conductivity_w_mk=K * (0.3 + rng.random(shape)))
+    start, source = 37.0 + 20.0 * rng.random(shape), 1e6 * rng.random(shape)
+    answers = []
+    for together, strip in ((2, 64), (3, 10), (8, 30), (100, 64)):
+        monkeypatch.setattr(heat, "_TOGETHER", together)
+        monkeypatch.setattr(heat, "_STRIP", strip)
+        body = heat.Bioheat(here, start_c=start, edge_c=30.0, tolerance_k=100.0)
+        body.advance(200.0, source_w_m3=source)
+        assert body.stages > 5 * body.steps  # so that there is something to split
+        answers.append(body.temperature_c)
+    for other in answers[1:]:
+        assert np.array_equal(other, answers[0])
+
+
 def test_steps_of_second_order_in_time() -> None:
     # One smooth wave, steps of equal length: half the step, a quarter of the error.
     n = 32

@@ -2,7 +2,7 @@
 
 Between the two ends of a step the temperature runs straight, and the dose of that line is summed,
 not the dose of one of its ends: for short steps as exp of the middle times sinh(h) / h, which runs
-along a row of voxels at once; across a bend of the rule or over a long step, term by term.
+along a row of voxels in lanes; across a bend of the rule or over a long step, term by term.
 
 Temperatures are degC, CEM43 is minutes. No number of a tissue lives here.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from trocar.kernels.bits import as_bits, as_float
 from trocar.kernels.cure import GAS_J_MOL_K, ZERO_C_K
 
 _NEGLIGIBLE = -16.1  # ln of a damage rate, 1e-7 / s: an hour of it is 0.0004
@@ -25,6 +26,7 @@ _LOG2_E = 1.4426950408889634
 _LN_2_HIGH, _LN_2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
 _ROUND = 6755399441055744.0  # 1.5 * 2^52
 _ONE = np.int64(1023 << 52)  # the bits of 1.0
+_SHORT = 0.25  # h^2 of a step that is taken as short: 0.7 K below 43 degC, 1.4 K above
 _MOST = 600.0  # of a power of e: beyond, dead is dead
 
 
@@ -78,64 +80,67 @@ def numbers(cem43: Cem43 | None, arrhenius: Arrhenius | None) -> np.ndarray[Any,
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def add_row(
-    old: Any, new: Any, hottest: float, blood: float, step: float, rules: Any, cem: Any,
-    omega: Any, line: Any, bits: Any,
+    old: Any, new: Any, blood: float, step: float, rules: Any, cem: Any, omega: Any
 ) -> bool:  # fmt: skip
     """Add to ``cem`` and ``omega`` (either may be empty) what a step from old to new does.
 
     False where nothing in the row is warm enough to count.
 
-    ``old`` and ``new`` are degrees above ``blood``; ``hottest`` is the most in them, degC; ``line``
-    (float64) and ``bits`` (int64) are scratch of the row's length; ``rules`` are ``numbers``.
+    ``old`` and ``new`` are degrees above ``blood``; ``rules`` are ``numbers``.
     """
     added = False
-    if cem.size > 0 and hottest >= rules[2]:
+    if cem.size > 0:
         f, n = _warm_part(old, new, rules[2] - blood)
-        _cem_row(
-            old[f:n], new[f:n], blood, step / 60.0, rules, cem[f:n], line[: n - f], bits[: n - f]
-        )
-        added = True
-    if omega.size > 0 and hottest >= rules[5]:
+        if n > f:
+            _cem_row(old[f:n], new[f:n], blood, step / 60.0, rules, cem[f:n])
+            added = True
+    if omega.size > 0:
         f, n = _warm_part(old, new, rules[5] - blood)
-        _omega_row(old[f:n], new[f:n], blood, step, rules, omega[f:n], line[: n - f], bits[: n - f])
-        added = True
+        if n > f:
+            _omega_row(old[f:n], new[f:n], blood, step, rules, omega[f:n])
+            added = True
     return added
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _warm_part(old: Any, new: Any, start: float) -> tuple[int, int]:
     """From the first to behind the last voxel that is warm enough before or after."""
+    level = old.dtype.type(start)
+    warm = 0  # counted first, which runs in lanes: most rows have none
+    for x in range(old.size):
+        warm += (old[x] >= level) | (new[x] >= level)
+    if warm == 0:
+        return 0, 0
     first, last = 0, old.size
-    while first < last and old[first] < start and new[first] < start:
+    while old[first] < level and new[first] < level:
         first += 1
-    while last > first and old[last - 1] < start and new[last - 1] < start:
+    while old[last - 1] < level and new[last - 1] < level:
         last -= 1
     return first, last
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"arcp"})
-def _exp_row(v: Any, bits: Any) -> None:
-    """v = exp(v) to the last digits, for |v| up to 700; runs in lanes where exp itself does not."""
-    power = bits.view(np.float64)
-    for x in range(v.size):
-        shifted = v[x] * _LOG2_E + _ROUND
-        power[x] = shifted
-        k = shifted - _ROUND
-        r = (v[x] - k * _LN_2_HIGH) - k * _LN_2_LOW
-        # Taylor's series; |r| <= ln(2) / 2 leaves 6e-15.
-        p = 1.0 + r / 9.0 * (1.0 + r / 10.0 * (1.0 + r / 11.0))
-        p = 1.0 + r / 6.0 * (1.0 + r / 7.0 * (1.0 + r / 8.0 * p))
-        v[x] = 1.0 + r * (1.0 + r / 2.0 * (1.0 + r / 3.0 * (1.0 + r / 4.0 * (1.0 + r / 5.0 * p))))
-    for x in range(v.size):
-        bits[x] = (bits[x] << 52) + _ONE
-    for x in range(v.size):
-        v[x] *= power[x]
+def _exp(v: float) -> Any:
+    """exp(v) for |v| up to 700, good to 1e-10; runs in lanes where exp itself does not."""
+    shifted = v * _LOG2_E + _ROUND
+    k = shifted - _ROUND
+    r = (v - k * _LN_2_HIGH) - k * _LN_2_LOW
+    # Taylor's series; |r| <= ln(2) / 2 leaves 2e-10 / 2.
+    p = 1.0 + r / 6.0 * (1.0 + r / 7.0 * (1.0 + r / 8.0))
+    p = 1.0 + r * (1.0 + r / 2.0 * (1.0 + r / 3.0 * (1.0 + r / 4.0 * (1.0 + r / 5.0 * p))))
+    return p * as_float((as_bits(shifted) << 52) + _ONE)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"arcp"})
 def _sinhc(h2: float) -> float:
-    """sinh(h) / h of h^2 up to 1."""
-    return 1.0 + h2 / 6.0 * (1.0 + h2 / 20.0 * (1.0 + h2 / 42.0 * (1.0 + h2 / 72.0)))
+    """sinh(h) / h of h^2 up to _SHORT; 1e-8 is left."""
+    return 1.0 + h2 / 6.0 * (1.0 + h2 / 20.0 * (1.0 + h2 / 42.0))
+
+
+@njit(cache=True, nogil=True, inline="always", error_model="numpy")
+def _capped(v: float) -> float:
+    v = v if v < _MOST else _MOST
+    return v if v > -_MOST else -_MOST
 
 
 @njit(cache=True, nogil=True, inline="always", error_model="numpy")
@@ -147,26 +152,20 @@ def _plain(a: float, b: float, above: float, below: float, start: float) -> Any:
     warm = (a >= _BEND_C) & (b >= _BEND_C)
     h = 0.5 * (above if warm else below) * (b - a)
     counts = (a >= start) & (b >= start)
-    return counts & (warm | ((a <= _BEND_C) & (b <= _BEND_C))) & (h * h <= 1.0), h * h
+    return counts & (warm | ((a <= _BEND_C) & (b <= _BEND_C))) & (h * h <= _SHORT), h * h
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _cem_row(
-    old: Any, new: Any, blood: float, minutes: float, rules: Any, cem: Any, line: Any, bits: Any
-) -> None:
+def _cem_row(old: Any, new: Any, blood: float, minutes: float, rules: Any, cem: Any) -> None:
     above, below, start = rules[0], rules[1], rules[2]
     rise_above, rise_below = -np.log(above), -np.log(below)
-    for x in range(cem.size):
-        over = 0.5 * (np.float64(old[x]) + np.float64(new[x])) + (blood - _BEND_C)
-        v = (rise_above if over >= 0.0 else rise_below) * over
-        v = v if v < _MOST else _MOST
-        line[x] = v if v > -_MOST else -_MOST
-    _exp_row(line, bits)
     special = 0
     for x in range(cem.size):
         a, b = old[x] + blood, new[x] + blood
+        over = 0.5 * (a + b) - _BEND_C
+        rate = _exp(_capped((rise_above if over >= 0.0 else rise_below) * over))
         plain, h2 = _plain(a, b, rise_above, rise_below, start)
-        more = minutes * line[x] * _sinhc(h2)
+        more = minutes * rate * _sinhc(h2)
         cem[x] += more if plain else 0.0
         special += 0 if plain | ((a < start) & (b < start)) else 1
     if special == 0:
@@ -178,22 +177,16 @@ def _cem_row(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _omega_row(
-    old: Any, new: Any, blood: float, seconds: float, rules: Any, omega: Any, line: Any, bits: Any
-) -> None:
+def _omega_row(old: Any, new: Any, blood: float, seconds: float, rules: Any, omega: Any) -> None:
     ln_a, ea_r, start = rules[3], rules[4], rules[5] + ZERO_C_K
     kelvin = blood + ZERO_C_K
-    for x in range(omega.size):
-        v = ln_a - 0.5 * ea_r * (1.0 / (old[x] + kelvin) + 1.0 / (new[x] + kelvin))
-        v = v if v < _MOST else _MOST
-        line[x] = v if v > -_MOST else -_MOST
-    _exp_row(line, bits)
     special = 0
     for x in range(omega.size):
         a, b = old[x] + kelvin, new[x] + kelvin
+        rate = _exp(_capped(ln_a - 0.5 * ea_r * (1.0 / a + 1.0 / b)))
         h = 0.5 * ea_r * (b - a) / (a * b)
-        short, cold = h * h <= 1.0, (a < start) & (b < start)
-        more = seconds * line[x] * _sinhc(h * h)
+        short, cold = h * h <= _SHORT, (a < start) & (b < start)
+        more = seconds * rate * _sinhc(h * h)
         omega[x] += 0.0 if cold | (not short) else more
         special += 0 if cold | short else 1
     if special == 0:
@@ -201,7 +194,7 @@ def _omega_row(
     for x in range(omega.size):
         a, b = old[x] + kelvin, new[x] + kelvin
         h = 0.5 * ea_r * (b - a) / (a * b)
-        if max(a, b) >= start and not h * h <= 1.0:
+        if max(a, b) >= start and not h * h <= _SHORT:
             omega[x] += seconds * _arrhenius_mean(ln_a - ea_r / a, ln_a - ea_r / b)
 
 

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from trocar.errors import InputError
 from trocar.kernels import dose
+from trocar.kernels.bits import as_bits, as_float
 from trocar.kernels.dose import Arrhenius, Cem43
 from trocar.kernels.rod import Laid, sides
 
@@ -34,8 +35,9 @@ _SERIAL = 30_000  # voxels; fewer are not worth waking the threads
 _STAGES = 101  # the most stages of a step; far beyond, float32 rounding would add up
 _LEAST = 1 / 64  # of an explicit step; where even this errs (a jump) time must go on all the same
 _GROW, _SHRINK, _SAFETY = 2.0, 0.2, 0.8  # of the step control, as usual for such schemes
-_TOGETHER = 6  # explicit steps taken in one pass through memory
-_STRIP = 48  # rows of a slice that stay in the nearest memory while those steps are taken
+_TOGETHER = 8  # explicit steps taken in one pass through memory
+_LINE = 2048  # voxels written at a time where a loop must not write what it reads
+_STRIP = 64  # rows of a slice that stay in the nearest memory while those steps are taken
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -132,7 +134,7 @@ class Bioheat:
         if self.enthalpy:
             self._t, self._t_new = (np.full(padded, ghost, self._type) for _ in range(2))
         # What a step has added so far, in the last two stages (0 outside).
-        self._d = [np.zeros(padded, self._type) for _ in range(2)]
+        self._d = [np.zeros(padded, self._type) for _ in range(2 if self.enthalpy else 4)]
         self._rings = np.zeros((0, 0, 0, 0), self._type)
         self._theta = np.zeros(padded if self.enthalpy else (0, 0, 0), self._type)
         self._f, self._f_new = (np.zeros(padded, self._type) for _ in range(2))
@@ -145,8 +147,8 @@ class Bioheat:
         self._shut = np.zeros(self.shape, np.bool_)
         start = np.broadcast_to(np.asarray(start_c, np.float64), self.shape)
         self._put(start, np.ones(self.shape, np.bool_))
-        self.peak_c = start.astype(np.float32)
-        self.lowest_c = start.astype(np.float32)
+        self._peak, self._lowest = (np.zeros(padded, np.float32) for _ in range(2))
+        self.peak_c[...] = self.lowest_c[...] = start
         never = float("inf")
         self._rules = dose.numbers(cem43, arrhenius)
         self._stops = np.array(
@@ -166,6 +168,16 @@ class Bioheat:
     def temperature_c(self) -> NDArray[np.float64]:
         """How warm each voxel is now, degC."""
         return _inner(self._t).astype(np.float64) + self.blood_c
+
+    @property
+    def peak_c(self) -> NDArray[np.float32]:
+        """The highest temperature each voxel has had, degC: a window on it, not a copy."""
+        return _inner(self._peak)
+
+    @property
+    def lowest_c(self) -> NDArray[np.float32]:
+        """The lowest temperature each voxel has had, degC: a window on it, not a copy."""
+        return _inner(self._lowest)
 
     @property
     def heat_j(self) -> float:
@@ -311,20 +323,16 @@ class Bioheat:
         s += 1 - s % 2  # an odd number damps best
         self.stages += s
         w1 = 4.0 / (s * s + s - 2.0)
-        before, last = self._d
-        ranges = _ranges(self.shape)
-        _times(w1 / 3.0 * step, self._f, last, ranges)
+        weights = np.zeros((s + 1, 4), self._type)
         for j in range(2, s + 1):
             b, b1, b2 = _b(j), _b(j - 1), _b(j - 2)
             mu = (2.0 * j - 1.0) / j * b / b1
             nu = 0.0 if j == 2 else -(j - 1.0) / j * b / b2  # nothing was added in stage 0
             mut = mu * w1 * step
-            gamma = -(1.0 - b1) * mut
-            _stage(
-                self._rise(last), last, last if j == 2 else before, self._f, before, *self._g,
-                self._inverse, self._w, np.array([mu, nu, mut, mut + gamma], self._type), ranges,
-            )  # fmt: skip
-            before, last = last, before
+            weights[j] = mu, nu, mut, mut - (1.0 - b1) * mut
+        ranges = _ranges(self.shape)
+        _times(w1 / 3.0 * step, self._f, self._d[1], ranges)
+        last = self._by_enthalpy(weights) if self.enthalpy else self._together(weights)
         _plus(self._y, 1.0, last, self._new, ranges)
         self._to_temperature(self._new)
         slope = self._slopes() if self.enthalpy else np.zeros((0, 0, 0), self._type)
@@ -332,12 +340,36 @@ class Bioheat:
             self._t_new, last, self._f, self._f_new, *self._g, self._inverse, self._w, self._q,
             slope, np.array([step], self._type), self._row_error, ranges,
         )  # fmt: skip
-        return float(self._row_error.max())
+        return float(self._row_error[:, 0].max())
+
+    def _together(self, weights: Float) -> Float:
+        """All stages of a step, several in one pass through memory; what they add."""
+        (before, last), (other, more) = self._d[:2], self._d[2:]
+        strips, stages = _strips(self.shape), len(weights) - 2
+        passes = -(-stages // _TOGETHER)
+        for k in range(passes):
+            part = weights[2 + stages * k // passes : 2 + stages * (k + 1) // passes]
+            _legendre(
+                last if k == 0 else before, last, self._f, *self._g, self._inverse, self._w, part,
+                other, more, self._scratch(len(part), strips), strips,
+            )  # fmt: skip
+            before, last, other, more = other, more, before, last
+        self._d = [before, last, other, more]
+        return last
+
+    def _by_enthalpy(self, weights: Float) -> Float:
+        """All stages of a step, each with the temperatures of its own state."""
+        before, last = self._d
+        for j in range(2, len(weights)):
+            _stage(
+                self._rise(last), last, last if j == 2 else before, self._f, before, *self._g,
+                self._inverse, self._w, weights[j], _ranges(self.shape),
+            )  # fmt: skip
+            before, last = last, before
+        return last
 
     def _rise(self, d: Float) -> Float:
         """By how much the temperature has risen in the step, for what was added to the state."""
-        if not self.enthalpy:
-            return d
         _rises(self._y, d, self._t, self._curve, self._knots, self._theta, _ranges(self.shape))
         return self._theta
 
@@ -361,8 +393,8 @@ class Bioheat:
     def _watched(self, step: float) -> tuple[Any, ...]:
         """What is kept of every step: extremes, doses, and where they stopped the blood."""
         return (
-            np.full(1, self.blood_c, self._type)[0], step, self._rules, self._stops, self.peak_c,
-            self.lowest_c, self.cem43_min, self.omega, self._shut,
+            np.full(1, self.blood_c, self._type)[0], step, self._rules, self._stops, self._peak,
+            self._lowest, self.cem43_min, self.omega, self._shut,
         )  # fmt: skip
 
     def _rate(self, out: Float) -> None:
@@ -606,73 +638,104 @@ def _strips(shape: tuple[int, int, int]) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _slope_row(t: Any, gz: Any, gy: Any, gx: Any, w: Any, z: int, y: int, out: Any) -> None:
-    """out = div(g grad t) - w t in one row."""
-    n = out.size
-    c = t[z, y, 1 : n + 1]
-    left, right = t[z, y, 0:n], t[z, y, 2 : n + 2]
-    front, back = t[z, y - 1, 1 : n + 1], t[z, y + 1, 1 : n + 1]
-    below, above = t[z - 1, y, 1 : n + 1], t[z + 1, y, 1 : n + 1]
-    g_left, g_right = gx[z, y, 0:n], gx[z, y, 1 : n + 1]
-    g_front, g_back = gy[z, y - 1, 1 : n + 1], gy[z, y, 1 : n + 1]
-    g_below, g_above = gz[z - 1, y, 1 : n + 1], gz[z, y, 1 : n + 1]
-    ww = w[z, y, 1 : n + 1]
-    for x in range(n):
+def _flat(a: Any) -> Any:
+    """Each slice as one line."""
+    return a.reshape(a.shape[0], a.shape[1] * a.shape[2])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _slope_line(
+    c: Any, left: Any, right: Any, front: Any, back: Any, below: Any, above: Any, g_left: Any,
+    g_right: Any, g_front: Any, g_back: Any, g_below: Any, g_above: Any, inverse: Any, w: Any,
+    q: Any, out: Any,
+) -> None:  # fmt: skip
+    """out = inverse (div(g grad c) - w c + q)."""
+    for x in range(out.size):
         u = c[x]
         along_x = g_left[x] * (left[x] - u) + g_right[x] * (right[x] - u)
         along_y = g_front[x] * (front[x] - u) + g_back[x] * (back[x] - u)
         along_z = g_below[x] * (below[x] - u) + g_above[x] * (above[x] - u)
-        out[x] = along_x + along_y + along_z - ww[x] * u
+        out[x] = inverse[x] * (along_x + along_y + along_z - w[x] * u + q[x])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _slope_rows(
+def _slope_part(
     t: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any, out: Any, first: int, last: int
 ) -> None:
-    """out = inverse (div(g grad t) - w t + q)."""
-    ny, n = t.shape[1] - 2, t.shape[2] - 2
-    for r in range(first, last):
-        z, y = r // ny + 1, r % ny + 1
-        o = out[z, y, 1 : n + 1]
-        _slope_row(t, gz, gy, gx, w, z, y, o)
-        i, p = inverse[z, y, 1 : n + 1], q[z, y, 1 : n + 1]
-        for x in range(n):
-            o[x] = i[x] * (o[x] + p[x])
+    """The rate in slices first..last (padded)."""
+    row, o, m = t.shape[2], t.shape[2] + 1, (t.shape[1] - 2) * t.shape[2] - 2
+    e = o + m
+    t, gz, gy, gx = _flat(t), _flat(gz), _flat(gy), _flat(gx)
+    inverse, w, q, out = _flat(inverse), _flat(w), _flat(q), _flat(out)
+    for z in range(first, last):
+        u, g, h = t[z], gy[z], gx[z]
+        _slope_line(
+            u[o:e], u[o - 1 : e - 1], u[o + 1 : e + 1], u[o - row : e - row], u[o + row : e + row],
+            t[z - 1, o:e], t[z + 1, o:e], h[o - 1 : e - 1], h[o:e], g[o - row : e - row], g[o:e],
+            gz[z - 1, o:e], gz[z, o:e], inverse[z, o:e], w[z, o:e], q[z, o:e], out[z, o:e],
+        )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
 def _slope_parallel(
     t: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any, out: Any, ranges: int
 ) -> None:
-    rows = (t.shape[0] - 2) * (t.shape[1] - 2)
+    nz = t.shape[0] - 2
     for k in prange(ranges):
-        _slope_rows(t, gz, gy, gx, inverse, w, q, out, rows * k // ranges, rows * (k + 1) // ranges)
+        _slope_part(
+            t, gz, gy, gx, inverse, w, q, out, nz * k // ranges + 1, nz * (k + 1) // ranges + 1
+        )
 
 
 def _slope(t: Any, *rest: Any) -> None:
     *arrays, ranges = rest
     if ranges == 1:
-        _slope_rows(t, *arrays, 0, (t.shape[0] - 2) * (t.shape[1] - 2))
+        _slope_part(t, *arrays, 1, t.shape[0] - 1)
     else:
         _slope_parallel(t, *arrays, ranges)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _stage_rows(
+def _stage_line(
+    c: Any, left: Any, right: Any, front: Any, back: Any, below: Any, above: Any, g_left: Any,
+    g_right: Any, g_front: Any, g_back: Any, g_below: Any, g_above: Any, inverse: Any, w: Any,
+    last_d: Any, older: Any, f0: Any, weights: Any, out: Any,
+) -> None:  # fmt: skip
+    mu, nu, mut, rest = weights[0], weights[1], weights[2], weights[3]
+    for x in range(out.size):
+        u = c[x]
+        along_x = g_left[x] * (left[x] - u) + g_right[x] * (right[x] - u)
+        along_y = g_front[x] * (front[x] - u) + g_back[x] * (back[x] - u)
+        along_z = g_below[x] * (below[x] - u) + g_above[x] * (above[x] - u)
+        slope = along_x + along_y + along_z - w[x] * u
+        out[x] = mu * last_d[x] + nu * older[x] + mut * (inverse[x] * slope) + rest * f0[x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _stage_part(
     t: Any, last_d: Any, older: Any, f0: Any, out: Any, gz: Any, gy: Any, gx: Any, inverse: Any,
     w: Any, weights: Any, first: int, last: int,
 ) -> None:  # fmt: skip
-    """One Legendre stage of what a step adds; ``out`` may be ``older``."""
-    ny, n = t.shape[1] - 2, t.shape[2] - 2
-    mu, nu, mut, rest = weights[0], weights[1], weights[2], weights[3]
-    line = np.empty(n, t.dtype)
-    for r in range(first, last):
-        z, y = r // ny + 1, r % ny + 1
-        _slope_row(t, gz, gy, gx, w, z, y, line)
-        a, b, i = last_d[z, y, 1 : n + 1], older[z, y, 1 : n + 1], inverse[z, y, 1 : n + 1]
-        f, o = f0[z, y, 1 : n + 1], out[z, y, 1 : n + 1]
-        for x in range(n):
-            o[x] = mu * a[x] + nu * b[x] + mut * (i[x] * line[x]) + rest * f[x]
+    """One Legendre stage of what a step adds, in slices first..last; ``out`` may be ``older``.
+
+    So it is written by way of a short line: a loop that may overwrite what it reads does not run
+    in lanes.
+    """
+    row, start, end = t.shape[2], t.shape[2] + 1, (t.shape[1] - 1) * t.shape[2] - 1
+    line = np.empty(min(_LINE, end - start), t.dtype)
+    t, gz, gy, gx, inverse, w = _flat(t), _flat(gz), _flat(gy), _flat(gx), _flat(inverse), _flat(w)
+    last_d, older, f0, out = _flat(last_d), _flat(older), _flat(f0), _flat(out)
+    for z in range(first, last):
+        u, g, h = t[z], gy[z], gx[z]
+        for o in range(start, end, _LINE):
+            e = min(o + _LINE, end)
+            _stage_line(
+                u[o:e], u[o - 1 : e - 1], u[o + 1 : e + 1], u[o - row : e - row],
+                u[o + row : e + row], t[z - 1, o:e], t[z + 1, o:e], h[o - 1 : e - 1], h[o:e],
+                g[o - row : e - row], g[o:e], gz[z - 1, o:e], gz[z, o:e], inverse[z, o:e],
+                w[z, o:e], last_d[z, o:e], older[z, o:e], f0[z, o:e], weights, line[: e - o],
+            )  # fmt: skip
+            out[z, o:e] = line[: e - o]
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -680,54 +743,52 @@ def _stage_parallel(
     t: Any, last_d: Any, older: Any, f0: Any, out: Any, gz: Any, gy: Any, gx: Any, inverse: Any,
     w: Any, weights: Any, ranges: int,
 ) -> None:  # fmt: skip
-    rows = (t.shape[0] - 2) * (t.shape[1] - 2)
+    nz = t.shape[0] - 2
     for k in prange(ranges):
-        _stage_rows(
+        _stage_part(
             t, last_d, older, f0, out, gz, gy, gx, inverse, w, weights,
-            rows * k // ranges, rows * (k + 1) // ranges,
+            nz * k // ranges + 1, nz * (k + 1) // ranges + 1,
         )  # fmt: skip
 
 
 def _stage(t: Any, *rest: Any) -> None:
     *arrays, ranges = rest
     if ranges == 1:
-        _stage_rows(t, *arrays, 0, (t.shape[0] - 2) * (t.shape[1] - 2))
+        _stage_part(t, *arrays, 1, t.shape[0] - 1)
     else:
         _stage_parallel(t, *arrays, ranges)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
-def _largest(d: Any, f0: Any, f1: Any, half: Any) -> float:
-    """max |0.8 d - 0.4 step (f0 + f1)|; without a thought of nan, so that it runs in lanes."""
-    worst = d.dtype.type(0.0)
-    double = half + half
+@njit(cache=True, nogil=True, error_model="numpy")
+def _largest(d: Any, f0: Any, f1: Any, quarter: Any) -> float:
+    """max |0.8 d - 0.4 step (f0 + f1)| / 0.8; compared by bits, which runs in lanes."""
+    worst = as_bits(quarter) * 0
+    double = quarter + quarter
     for x in range(d.size):
-        e = abs(double * (f0[x] + f1[x]) - d[x])
-        worst = e if e > worst else worst
-    return float(worst)
+        bits = as_bits(abs(double * (f0[x] + f1[x]) - d[x]))
+        worst = bits if bits > worst else worst
+    return float(as_float(worst))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _end_rows(
+def _end_part(
     t: Any, d: Any, f0: Any, f1: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any,
     slope: Any, step: Any, error: Any, first: int, last: int,
 ) -> None:  # fmt: skip
-    """The rate at the end of a step, and by how much step and rates disagree, in each row.
+    """The rate at the end of a step, and by how much step and rates disagree, in each slice.
 
     After Sommeijer, Shampine and Verwer: 0.8 |d - step (f0 + f1) / 2|.
     """
-    _slope_rows(t, gz, gy, gx, inverse, w, q, f1, first, last)
-    ny, n = t.shape[1] - 2, t.shape[2] - 2
-    for r in range(first, last):
-        z, y = r // ny + 1, r % ny + 1
-        a, b, c = d[z, y, 1 : n + 1], f0[z, y, 1 : n + 1], f1[z, y, 1 : n + 1]
+    for z in range(first, last):
+        _slope_part(t, gz, gy, gx, inverse, w, q, f1, z, z + 1)
+        a, b, c = d[z].ravel(), f0[z].ravel(), f1[z].ravel()
         if slope.size == 0:
-            error[z - 1, y - 1] = 0.8 * _largest(a, b, c, step[0] / 4)
+            error[z - 1, 0] = 0.8 * _largest(a, b, c, step[0] / 4)
         else:
-            k, worst = slope[z, y, 1 : n + 1], 0.0
-            for x in range(n):
+            k, worst = slope[z].ravel(), 0.0
+            for x in range(k.size):
                 worst = max(worst, abs(a[x] - step[0] / 2 * (b[x] + c[x])) * k[x])
-            error[z - 1, y - 1] = 0.8 * worst
+            error[z - 1, 0] = 0.8 * worst
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -735,18 +796,18 @@ def _end_parallel(
     t: Any, d: Any, f0: Any, f1: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any, q: Any,
     slope: Any, step: Any, error: Any, ranges: int,
 ) -> None:  # fmt: skip
-    rows = (t.shape[0] - 2) * (t.shape[1] - 2)
+    nz = t.shape[0] - 2
     for k in prange(ranges):
-        _end_rows(
+        _end_part(
             t, d, f0, f1, gz, gy, gx, inverse, w, q, slope, step, error,
-            rows * k // ranges, rows * (k + 1) // ranges,
+            nz * k // ranges + 1, nz * (k + 1) // ranges + 1,
         )  # fmt: skip
 
 
 def _end(t: Any, *rest: Any) -> None:
     *arrays, ranges = rest
     if ranges == 1:
-        _end_rows(t, *arrays, 0, (t.shape[0] - 2) * (t.shape[1] - 2))
+        _end_part(t, *arrays, 1, t.shape[0] - 1)
     else:
         _end_parallel(t, *arrays, ranges)
 
@@ -852,30 +913,63 @@ def _explicit_line(
         out[x] = u + step * (inverse[x] * (along_x + along_y + along_z - w[x] * u + q[x]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
-def _extremes(old: Any, new: Any, blood: Any, peak: Any, lowest: Any) -> Any:
-    """Keep them; the most above the blood before and after."""
-    most = old[0]
+@njit(cache=True, nogil=True, error_model="numpy")
+def _extremes(old: Any, new: Any, blood: Any, peak: Any, lowest: Any, level: Any) -> int:
+    """Keep them; how many voxels are so far above the blood before or after.
+
+    Counted and not compared for the greatest, which would not run in lanes.
+    """
+    warm = 0
     for x in range(new.size):
         t = np.float32(new[x] + blood)
         peak[x] = t if t > peak[x] else peak[x]
         lowest[x] = t if t < lowest[x] else lowest[x]
-        u = old[x] if old[x] > new[x] else new[x]
-        most = u if u > most else most
-    return most
+        warm += (old[x] >= level) | (new[x] >= level)
+    return warm
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _watch_row(
-    old: Any, new: Any, blood: Any, step: float, rules: Any, stops: Any, peak: Any, lowest: Any,
-    cem: Any, omega: Any, shut: Any, w: Any, inverse: Any, rate: Any, line: Any, bits: Any,
+def _watch_rows(
+    old: Any, before: int, new: Any, after: int, z: int, first: int, last: int, inverse: Any,
+    w: Any, rate: Any, blood: Any, step: float, rules: Any, stops: Any, peak: Any, lowest: Any,
+    cem: Any, omega: Any, shut: Any,
 ) -> None:  # fmt: skip
-    hottest = _extremes(old, new, blood, peak, lowest) + np.float64(blood)
-    if cem.size == 0 and omega.size == 0:
+    """What is kept of a step, in rows first..last (padded) of slice z.
+
+    ``old`` and ``new`` are flat; their rows begin at ``before`` and ``after``. The rows are taken
+    as one line for their extremes, and one by one only where one of them is warm enough: cutting
+    a row out costs as much as reading it.
+    """
+    n = shut.shape[2]
+    row = n + 2
+    o, m = first * row + 1, (last - first) * row - 2
+    level = old.dtype.type(min(rules[2], rules[5]) - blood)
+    warm = _extremes(
+        old[before : before + m], new[after : after + m], blood, peak[z, o : o + m],
+        lowest[z, o : o + m], level,
+    )  # fmt: skip
+    if warm == 0:
         return
-    added = dose.add_row(old, new, hottest, np.float64(blood), step, rules, cem, omega, line, bits)
-    if not added or (stops[0] == np.inf and stops[1] == np.inf):
-        return
+    none = np.zeros(0)
+    for j in range(first, last):
+        a, b, c = before + (j - first) * row, after + (j - first) * row, j * row + 1
+        old_row, new_row = old[a : a + n], new[b : b + n]
+        minutes = cem[z - 1, j - 1] if cem.size else none
+        damage = omega[z - 1, j - 1] if omega.size else none
+        added = dose.add_row(old_row, new_row, np.float64(blood), step, rules, minutes, damage)
+        if added and (stops[0] < np.inf or stops[1] < np.inf):
+            f = rate[z, c : c + n] if rate.size else rate[0]
+            _stop_blood(
+                new_row, minutes, damage, stops, shut[z - 1, j - 1], w[z, c : c + n],
+                inverse[z, c : c + n], f,
+            )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _stop_blood(
+    new: Any, cem: Any, omega: Any, stops: Any, shut: Any, w: Any, inverse: Any, rate: Any
+) -> None:
+    """End the perfusion of a row where a dose has passed its limit, and its share of the rate."""
     for x in range(new.size):
         dead = (cem.size > 0 and cem[x] >= stops[0]) or (omega.size > 0 and omega[x] >= stops[1])
         if dead and not shut[x]:
@@ -886,20 +980,19 @@ def _watch_row(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _watch_rows(
+def _watch_part(
     old: Any, new: Any, inverse: Any, w: Any, rate: Any, blood: Any, step: float, rules: Any,
     stops: Any, peak: Any, lowest: Any, cem: Any, omega: Any, shut: Any, first: int, last: int,
 ) -> None:  # fmt: skip
+    """What is kept of a step, in slices first..last (padded)."""
     ny, n = shut.shape[1:]
-    line, bits = np.empty(n), np.empty(n, np.int64)
-    none = np.zeros(0)
-    for r in range(first, last):
-        i, j = r // ny, r % ny
-        _watch_row(
-            old[i + 1, j + 1, 1 : n + 1], new[i + 1, j + 1, 1 : n + 1], blood, step, rules, stops,
-            peak[i, j], lowest[i, j], cem[i, j] if cem.size else none,
-            omega[i, j] if omega.size else none, shut[i, j], w[i + 1, j + 1, 1 : n + 1],
-            inverse[i + 1, j + 1, 1 : n + 1], rate[i + 1, j + 1, 1 : n + 1], line, bits,
+    olds, news = _flat(old), _flat(new)
+    rest = (_flat(inverse), _flat(w), _flat(rate))
+    extremes = (_flat(peak), _flat(lowest))
+    for z in range(first, last):
+        _watch_rows(
+            olds[z], n + 3, news[z], n + 3, z, 1, ny + 1, *rest, blood, step, rules, stops,
+            *extremes, cem, omega, shut,
         )  # fmt: skip
 
 
@@ -908,21 +1001,20 @@ def _watch_parallel(
     old: Any, new: Any, inverse: Any, w: Any, rate: Any, blood: Any, step: float, rules: Any,
     stops: Any, peak: Any, lowest: Any, cem: Any, omega: Any, shut: Any, ranges: int,
 ) -> None:  # fmt: skip
-    rows = shut.shape[0] * shut.shape[1]
+    nz = shut.shape[0]
     for k in prange(ranges):
-        _watch_rows(
+        _watch_part(
             old, new, inverse, w, rate, blood, step, rules, stops, peak, lowest, cem, omega, shut,
-            rows * k // ranges, rows * (k + 1) // ranges,
+            nz * k // ranges + 1, nz * (k + 1) // ranges + 1,
         )  # fmt: skip
 
 
 def _watch(*arrays: Any) -> None:
-    *arrays_, ranges = arrays
+    *rest, ranges = arrays
     if ranges == 1:
-        shape = arrays_[-1].shape
-        _watch_rows(*arrays_, 0, shape[0] * shape[1])
+        _watch_part(*rest, 1, rest[-1].shape[0] + 1)
     else:
-        _watch_parallel(*arrays_, ranges)
+        _watch_parallel(*rest, ranges)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -934,12 +1026,10 @@ def _march_strip(
     """So many steps for rows first..last (padded) of every slice."""
     nz, ny, n = shut.shape
     row = n + 2
-    size = (ny + 2) * row
-    y2, out2 = y.reshape(nz + 2, size), out.reshape(nz + 2, size)
-    gz2, gy2, gx2 = gz.reshape(nz + 2, size), gy.reshape(nz + 2, size), gx.reshape(nz + 2, size)
-    i2, w2, q2 = inverse.reshape(nz + 2, size), w.reshape(nz + 2, size), q.reshape(nz + 2, size)
+    y2, out2, gz2, gy2, gx2 = _flat(y), _flat(out), _flat(gz), _flat(gy), _flat(gx)
+    i2, w2, q2, peak2, lowest2 = _flat(inverse), _flat(w), _flat(q), _flat(peak), _flat(lowest)
     dt = y.dtype.type(step)
-    line, bits, none, no_rate = np.empty(n), np.empty(n, np.int64), np.zeros(0), y2[0, :0]
+    no_rate = y2[:1, :0]
     start = max(0, first - together) * row  # where the ring's slices begin
     ring[:] = y2[0, 0]  # rows outside the grid are never written
     for s in range(1, nz + together):
@@ -974,16 +1064,11 @@ def _march_strip(
                 gz2[z - 1, o : o + m], gz2[z, o : o + m], i2[z, o : o + m], w2[z, o : o + m],
                 q2[z, o : o + m], dt, into[e : e + m],
             )  # fmt: skip
-            for j in range(first, last):
-                b = j * row + 1
-                old_b, new_b = b + a - o, b + e - o
-                _watch_row(
-                    mid[old_b : old_b + n], into[new_b : new_b + n], blood, step, rules, stops,
-                    peak[z - 1, j - 1], lowest[z - 1, j - 1],
-                    cem[z - 1, j - 1] if cem.size else none,
-                    omega[z - 1, j - 1] if omega.size else none, shut[z - 1, j - 1],
-                    w2[z, b : b + n], i2[z, b : b + n], no_rate, line, bits,
-                )  # fmt: skip
+            b = first * row + 1
+            _watch_rows(
+                mid, b + a - o, into, b + e - o, z, first, last, i2, w2, no_rate, blood, step,
+                rules, stops, peak2, lowest2, cem, omega, shut,
+            )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -1008,6 +1093,84 @@ def _march(*arrays: Any) -> None:
         _march_strip(y, gz, gy, gx, inverse, w, q, out, rings[0], *watched, 1, ny + 1)
     else:
         _march_parallel(*rest, strips)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _legendre_strip(
+    before: Any, latest: Any, f0: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any,
+    weights: Any, out_before: Any, out: Any, ring: Any, first: int, last: int,
+) -> None:  # fmt: skip
+    """Two and more Legendre stages for rows first..last (padded) of every slice.
+
+    They go on from the last two, ``before`` and ``latest``, and leave the last two.
+    """
+    together = weights.shape[0]
+    row, nz, ny = latest.shape[2], latest.shape[0] - 2, latest.shape[1] - 2
+    gz2, gy2, gx2, i2, w2 = _flat(gz), _flat(gy), _flat(gx), _flat(inverse), _flat(w)
+    before2, latest2, f2 = _flat(before), _flat(latest), _flat(f0)
+    out_before2, out2 = _flat(out_before), _flat(out)
+    start = max(0, first - together) * row
+    ring[:] = 0.0  # nothing is added outside the grid
+    for s in range(1, nz + together):
+        for k in range(1, together + 1):
+            z = s - (k - 1)
+            if z < 1 or z > nz:
+                continue
+            beyond = together - k
+            low, high = max(1, first - beyond), min(ny + 1, last + beyond)
+            o = low * row + 1
+            m = (high - low) * row - 2
+            below, mid, above, a = latest2[z - 1], latest2[z], latest2[z + 1], o
+            older, b = before2[z], o
+            if k > 1:
+                a = o - start
+                mid = ring[k - 2, z % 3]
+                older, b = latest2[z], o
+                if z > 1:
+                    below = ring[k - 2, (z - 1) % 3]
+                if z < nz:
+                    above = ring[k - 2, (z + 1) % 3]
+            if k > 2:
+                older, b = ring[k - 3, z % 3], a
+            into, e = out2[z], o
+            if k < together:
+                into, e = ring[k - 1, z % 3], o - start
+            g, h = gy2[z], gx2[z]
+            below_o = o if z == 1 else a
+            above_o = o if z == nz else a
+            _stage_line(
+                mid[a : a + m], mid[a - 1 : a - 1 + m], mid[a + 1 : a + 1 + m],
+                mid[a - row : a - row + m], mid[a + row : a + row + m],
+                below[below_o : below_o + m], above[above_o : above_o + m],
+                h[o - 1 : o - 1 + m], h[o : o + m], g[o - row : o - row + m], g[o : o + m],
+                gz2[z - 1, o : o + m], gz2[z, o : o + m], i2[z, o : o + m], w2[z, o : o + m],
+                mid[a : a + m], older[b : b + m], f2[z, o : o + m], weights[k - 1],
+                into[e : e + m],
+            )  # fmt: skip
+            if k == together - 1:
+                o, m = first * row + 1, (last - first) * row - 2
+                out_before2[z, o : o + m] = into[o - start : o - start + m]
+
+
+@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
+def _legendre_parallel(
+    before: Any, latest: Any, f0: Any, gz: Any, gy: Any, gx: Any, inverse: Any, w: Any,
+    weights: Any, out_before: Any, out: Any, rings: Any, strips: int,
+) -> None:  # fmt: skip
+    ny = latest.shape[1] - 2
+    for k in prange(strips):
+        _legendre_strip(
+            before, latest, f0, gz, gy, gx, inverse, w, weights, out_before, out, rings[k],
+            ny * k // strips + 1, ny * (k + 1) // strips + 1,
+        )  # fmt: skip
+
+
+def _legendre(*arrays: Any) -> None:
+    *rest, rings, strips = arrays
+    if strips == 1:
+        _legendre_strip(*rest, rings[0], 1, rest[0].shape[1] - 1)
+    else:
+        _legendre_parallel(*rest, rings, strips)
 
 
 # --- what changes with the temperature -----------------------------------------------------------
