@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trocar.model.study import Study
     from trocar.pathway import FollowedLesion, Planned
     from trocar.pathway.cement import AssessedCase, CementCase
+    from trocar.pathway.strength import StrengthCase
     from trocar.phantom import Phantom
 
 app = typer.Typer(
@@ -121,17 +122,20 @@ def demo(
     ablation: Annotated[
         bool, typer.Option("--ablation/--no-ablation", help="Heat the lesion before the cement.")
     ] = True,
+    strength: Annotated[
+        bool, typer.Option("--strength/--no-strength", help="Load the bone, before and after.")
+    ] = True,
     runs: Annotated[int, typer.Option(help="Simulated injections in the leak forecast.")] = 48,
     as_json: Json = False,
 ) -> None:
-    """Make a synthetic patient and carry it through plan, heat, cement and the CT afterwards."""
+    """Carry a synthetic patient through plan, heat, cement, the CT afterwards and strength."""
     from trocar import pathway
     from trocar.phantom import make
     from trocar.phantom.files import as_scan
 
     _check_language(language)
     with terminal.progress(as_json) as whole:
-        tell = terminal.part(whole, 0.0, 0.3 if cement or ablation else 1.0)
+        tell = terminal.part(whole, 0.0, 0.3 if cement or ablation or strength else 1.0)
         tell("synthetic patient", 0.0)
         patient = make(bone, seed=seed)
         planned = pathway.plan_lesion(
@@ -146,6 +150,7 @@ def demo(
         )
         files = pathway.write_case(out, planned, language=language, viewer=viewer, progress=tell)
         case = assessed = heated = None
+        last = 0.9 if strength else 1.0
         if ablation and planned.plan.options:
             from trocar.pathway.ablation import ablate_lesion, write_ablation_case
 
@@ -154,15 +159,54 @@ def demo(
                 device="rf_10",
                 applicators=1,
                 command="trocar demo",
-                progress=terminal.part(whole, 0.3, 0.5 if cement else 1.0),
+                progress=terminal.part(whole, 0.3, 0.5 if cement else last),
             )
             files |= write_ablation_case(out, heated, language=language, viewer=viewer)
         if cement and planned.plan.options:
             case, assessed, more = _demo_cement(
-                planned, patient, out, runs, seed, language, viewer, terminal.part(whole, 0.5, 1.0)
+                planned, patient, out, runs, seed, language, viewer, terminal.part(whole, 0.5, last)
             )
             files |= more
-    terminal.say_planned(planned, files, as_json, (case, assessed), ablation=heated)
+        loaded = None
+        if strength:
+            try:
+                loaded, more = _demo_strength(
+                    planned, case, assessed, out, language, viewer, terminal.part(whole, last, 1.0)
+                )
+                files |= more
+            except InputError as error:  # such as a bone that is not whole in the image
+                print(f"no strength: {error}", file=sys.stderr)
+    terminal.say_planned(
+        planned, files, as_json, (case, assessed), ablation=heated, strength=loaded
+    )
+
+
+_DEMO_CUBE_MM = 1.5  # a third of the time of the finest, and nearly the same ratios
+_DEMO_PELVIS_MM = 2.0  # a hip bone is ten times larger
+
+
+def _demo_strength(
+    planned: Planned, case: CementCase | None, assessed: AssessedCase | None, out: Path,
+    language: str, viewer: bool, tell: Callable[[str, float], None],
+) -> tuple[StrengthCase, dict[str, Path]]:  # fmt: skip
+    """What the synthetic bone bears, with what cement there is; mean numbers on large cubes."""
+    from trocar.pathway.strength import strength_of, write_strength_case
+
+    loaded = strength_of(
+        planned.scan,
+        planned.anatomy,
+        planned.lesion,
+        planned=None if case is None else case.injection.fill,
+        found=None if assessed is None else assessed.fill,
+        voxel_mm=_DEMO_PELVIS_MM if planned.plan.site.region == "pelvis" else _DEMO_CUBE_MM,
+        interval=False,
+        findings=planned.plan.findings,
+        command="trocar demo",
+        progress=terminal.part(tell, 0.0, 0.8),
+    )
+    files = write_strength_case(out, loaded, language=language, viewer=viewer)
+    tell("sheet", 1.0)
+    return loaded, files
 
 
 def _demo_cement(
@@ -387,6 +431,73 @@ def ablate(
             progress=tell,
         )
     terminal.say_planned(case.planned, files, as_json, ablation=case)
+
+
+@app.command()
+def strength(
+    ct: Source_,
+    site: Site_known = None,
+    labels: Labels_ = None,
+    lesion: Lesion_ = None,
+    cement: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Cement: folder of 'trocar cement' (planned) or 'trocar assess' (found), or a "
+            "mask or share file in the space of the CT; repeat it."
+        ),
+    ] = None,
+    weight: Annotated[
+        float | None, typer.Option("--weight", help="Body weight, kg, where loads depend on it.")
+    ] = None,
+    voxel: Annotated[
+        float | None, typer.Option("--voxel", help="Side of a cube, mm; left out: 1, or as few do.")
+    ] = None,
+    interval: Annotated[
+        bool, typer.Option("--interval/--no-interval", help="Run the weak and the strong end, too.")
+    ] = True,
+    load: Annotated[
+        list[str] | None,
+        typer.Option("--load", help="A load by its name; 'list' shows them; repeat it."),
+    ] = None,
+    series: Series_ = None,
+    out: Out_known = None,
+    moved: Moved_ = None,
+    language: Language = "en",
+    viewer: Viewer = True,
+    as_json: Json = False,
+) -> None:
+    """Say what the bone bears: intact, as it is, and with planned or found cement."""
+    from trocar.pathway.strength import loads_at, strength_case
+
+    _check_language(language)
+    if load == ["list"]:
+        print("\n".join(loads_at(site)))
+        return
+    where, folder = _where(lesion), _folder(ct, site, out)
+    with terminal.progress(as_json) as tell:
+        case, files = strength_case(
+            ct,
+            site=site,
+            out=folder,
+            now_at=moved,
+            labels=labels,
+            **where,
+            cement=cement or (),
+            loads=load or (),
+            weight_kg=weight,
+            voxel_mm=voxel,
+            interval=interval,
+            series=series,
+            language=language,
+            viewer=viewer,
+            progress=tell,
+        )
+    if as_json:
+        print(json.dumps(terminal.strength_summary(case, files), indent=1))
+        return
+    terminal.say_strength(case)
+    print(f"sheet   {files['strength sheet']}")
+    print(NOTICE)
 
 
 @app.command()

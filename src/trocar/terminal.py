@@ -13,9 +13,11 @@ from trocar import NOTICE, __version__
 from trocar.errors import TrocarError
 
 if TYPE_CHECKING:
+    from trocar.model.strength import Bearing, Spread
     from trocar.pathway import Planned
     from trocar.pathway.ablation import AblationCase
     from trocar.pathway.cement import AssessedCase, CementCase
+    from trocar.pathway.strength import StrengthCase
 
 
 @contextmanager
@@ -70,6 +72,7 @@ def say_planned(
     as_json: bool,
     cement: tuple[CementCase | None, AssessedCase | None] = (None, None),
     ablation: AblationCase | None = None,
+    strength: StrengthCase | None = None,
 ) -> None:
     """Tell what was found: the gravest first, then the best needle, then where the sheet is."""
     plan = planned.plan
@@ -82,6 +85,8 @@ def say_planned(
             told["cement"] = _cement_summary(case)
         if assessed is not None:
             told["assessment"] = assessed_summary(assessed, {})["fill"]
+        if strength is not None:
+            told["strength"] = strength_summary(strength, {})["strength"]
         print(json.dumps(told, indent=1))
         return
     for finding in plan.findings:
@@ -120,6 +125,9 @@ def say_planned(
     if assessed is not None:
         say_assessed(assessed)
         print(f"sheet   {files['result sheet']}")
+    if strength is not None:
+        say_strength(strength, own=True)
+        print(f"sheet   {files['strength sheet']}")
     print(NOTICE)
 
 
@@ -189,6 +197,66 @@ def say_assessed(case: AssessedCase) -> None:
         overlap = "" if c.dice is None else f", overlap {c.dice:.2f}"
         hit, missed = (", ".join(names) or "none" for names in (c.hit, c.missed))
         print(f"foreseen {c.predicted_ml:.1f} ml{overlap}; leaks hit: {hit}; missed: {missed}")
+
+
+def say_strength(case: StrengthCase, *, own: bool = False) -> None:
+    """The gravest first; then, load by load, what the bone bears in each state.
+
+    With ``own`` only what strength itself found; the rest has been said.
+    """
+    from trocar.report.words import say
+
+    strength = case.strength
+    for finding in strength.findings if own else case.told:
+        if finding.gravity != "note":
+            print(f"{finding.gravity.value.upper():8}{say(finding, 'en')}")
+    print(f"strength of {strength.site}, cubes of {strength.voxel_mm:g} mm, {strength.law}")
+    for load in strength.loads:
+        rows = [strength.bearing(state, load) for state in strength.states]
+        unit = "N mm" if rows[0].stiffness_n_mm is None else "N"  # a moment alone
+        print(f"load    {rows[0].label}, {_span(rows[0].load_n, '.0f')} {unit}")
+        print(f"        {'':9}{'bears ' + unit:24}{'load/strength':24}of intact")
+        for one in rows:
+            print(f"        {_row(one)}".rstrip())
+    now = strength.bearing("now")
+    print(f"weakest {now.weakest_in.replace('_', ' ')}, as it is under {now.label}")
+    if strength.unknown:
+        print("unknown " + ", ".join(strength.unknown))
+
+
+def _row(one: Bearing) -> str:
+    bears, ratio = _span(one.failure_n[one.criterion], ".0f"), _span(one.ratio, ".2f")
+    intact = "" if one.of_intact is None else _span(one.of_intact, ".0%")
+    return f"{one.state:9}{bears:24}{ratio:24}{intact}"
+
+
+def _span(of: Spread, form: str) -> str:
+    """A mean and, where there is one, its interval."""
+    low, mean, high = (format(v, form) for v in (of.low, of.mean, of.high))
+    return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def strength_summary(case: StrengthCase, files: dict[str, Path]) -> dict[str, Any]:
+    """A strength as one object for machines."""
+    from trocar.io.exports import plain
+
+    strength = case.strength
+    return {
+        "notice": NOTICE,
+        "version": __version__,
+        "site": str(strength.site),
+        "strength": {
+            "states": list(strength.states),
+            "bearings": [plain(b) | {"criterion": b.criterion} for b in strength.bearings],
+            "law": strength.law,
+            "calibration": strength.calibration,
+            "voxel_mm": strength.voxel_mm,
+            "unknown": list(strength.unknown),
+            "findings": [{"gravity": f.gravity.value, "text": str(f)} for f in strength.findings],
+        },
+        "findings": [{"gravity": f.gravity.value, "text": str(f)} for f in case.told],
+        "files": {name: str(path) for name, path in files.items()},
+    }
 
 
 def _summary(planned: Planned, files: dict[str, Path]) -> dict[str, Any]:

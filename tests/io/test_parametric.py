@@ -53,7 +53,7 @@ def test_a_map_comes_back_as_it_was(tmp_path: Path, source: Any) -> None:
 def test_other_units_and_bare_headers_are_refused(tmp_path: Path, source: Any) -> None:
     grid = Grid.from_spacing((2, 2, 2), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     furlongs = Volume(grid=grid, values=np.ones(grid.shape), unit="furlong")
-    with pytest.raises(InputError, match="expected one of degC, min, s"):
+    with pytest.raises(InputError, match="expected one of degC, min, s, 1"):
         write_parametric_map(
             tmp_path / "t.dcm", furlongs, source.source, label="x", description="x"
         )

@@ -382,7 +382,10 @@ def strength_class(percent_of_intact: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteBone:
-    """What holds for bone at a site; ``evidence`` and ``note`` are of the choice."""
+    """What holds for bone at a site; ``evidence`` and ``note`` are of the choice.
+
+    ``shell`` is the cortex where the law is of what lies inside it, None where it holds for both.
+    """
 
     kind: str
     law: DensityLaw
@@ -391,6 +394,7 @@ class SiteBone:
     strain: StrainLimit
     evidence: Evidence
     note: str
+    shell: Material | None = None
 
 
 def site(kind: str) -> SiteBone:
@@ -411,6 +415,7 @@ def site(kind: str) -> SiteBone:
         strain=strain_limit(row["strain"]),
         evidence=row["evidence"],
         note=row["note"],
+        shell=material(row["shell"]) if "shell" in row else None,
     )
 
 

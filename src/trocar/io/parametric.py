@@ -1,4 +1,4 @@
-"""Numbers in space as a DICOM Parametric Map: temperatures, doses, one float a voxel."""
+"""Numbers in space as a DICOM Parametric Map: temperatures, doses, strains, a float a voxel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from trocar.errors import InputError
 from trocar.io.segmentation import identity, image_headers
 from trocar.model.space import Volume
 
-UNITS = {"degC": ("Cel", "degree Celsius"), "min": ("min", "minute"), "s": ("s", "second")}
+UNITS = {
+    "degC": ("Cel", "degree Celsius"),
+    "min": ("min", "minute"),
+    "s": ("s", "second"),
+    "1": ("1", "no units"),
+}
 
 
 def write_parametric_map(
@@ -21,9 +26,10 @@ def write_parametric_map(
 ) -> None:
     """Writes a volume as a DICOM Parametric Map in the frame of the CT images in ``source``.
 
-    The map has its own voxels. ``label`` is what a list shows (up to 16 characters),
-    ``description`` what it is. Values that are not numbers are written as -1. Raises InputError for
-    a unit that is not one of ``UNITS`` and for headers that do not carry what an object needs.
+    The map has its own voxels, which may lie oblique to the CT's. ``label`` is what a list shows
+    (up to 16 characters), ``description`` what it is. Values that are not numbers are written as
+    -1. Raises InputError for a unit that is not one of ``UNITS`` and for headers that do not carry
+    what an object needs.
     """
     from highdicom import Volume as Placed
     from highdicom.pm import ParametricMap, RealWorldValueMapping

@@ -23,6 +23,10 @@ Cement goes on from there (``pathway.cement``)::
     heat      = simulation.exotherm.cement_heat(...)           # how warm nerves get while it sets
     fill      = assessment.find_cement(post, ...)              # what is there on the CT afterwards
 
+What the bone bears, before and with cement, needs no needle (``pathway.strength``)::
+
+    strength  = simulation.strength.bone_strength(...)         # intact, now, planned, found
+
 And over the records of a unit, lesion by lesion::
 
     study    = io.records.read_study(path)                     # tables a spreadsheet can edit
@@ -72,7 +76,7 @@ _STEPS = {
     "sheet": 1.0,
 }
 _OF_THE_PLAN = ("site", "labels", "lesion", "click", "ball_mm", "case_id")
-_KERNELS = ("field", "rays", "projection", "flow", "cure", "heat", "potential")
+_KERNELS = ("field", "rays", "projection", "flow", "cure", "heat", "potential", "elastic")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -114,28 +118,18 @@ def plan_lesion(
     from ``click_mm`` (LPS mm, inside the lesion), or is proposed when neither is given.
     Raises InputError for what cannot be used; a lesion that no needle reaches safely is a result.
     """
-    from trocar.imaging.bone import read_anatomy
-    from trocar.imaging.lesion import find_lesion, propose
     from trocar.planning.trajectory import find_paths, needle_sets
 
     clock, tell = Clock(command), Spans(progress)
-    anatomy = read_anatomy(
-        scan.volume,
+    anatomy, lesion, found = read_lesion(
+        scan,
         site,
         labels=labels,
+        lesion_mask=lesion_mask,
         click_mm=click_mm,
-        lesion=lesion_mask,
-        kvp=scan.kvp,
-        progress=tell.during("", _STEPS["read"], _STEPS["anatomy"]),
+        progress=tell.during("", _STEPS["read"], _STEPS["lesion"]),
     )
-    tell("lesion", _STEPS["anatomy"])
     ct = scan.volume.crop(scan.volume.grid.around(anatomy.grid.corners_mm))
-    found: tuple[Finding, ...] = ()
-    if lesion_mask is None and click_mm is None:
-        lesion_mask, found = _proposed(propose(ct, anatomy), site)
-    lesion = find_lesion(ct, anatomy, click_mm=click_mm, mask=lesion_mask)
-    if found:
-        lesion = replace(lesion, found_by="proposed")
     tell("search", _STEPS["lesion"])
     search = find_paths(
         ct,
@@ -174,6 +168,44 @@ def plan_lesion(
     return Planned(scan=scan, anatomy=anatomy, plan=plan, views=views, skin=search.skin)
 
 
+def read_lesion(
+    scan: Scan,
+    site: Site,
+    *,
+    labels: Labels | None = None,
+    lesion_mask: Mask | None = None,
+    click_mm: Float | None = None,
+    progress: Progress | None = None,
+) -> tuple[Anatomy, Lesion, tuple[Finding, ...]]:
+    """The bone with what lies around it, its lesion, and what must be said of a proposed one.
+
+    Takes and raises what ``plan_lesion`` does.
+    """
+    from trocar.imaging.bone import read_anatomy
+    from trocar.imaging.lesion import find_lesion, propose
+
+    tell = Spans(progress)
+    ready = (_STEPS["anatomy"] - _STEPS["read"]) / (_STEPS["lesion"] - _STEPS["read"])
+    anatomy = read_anatomy(
+        scan.volume,
+        site,
+        labels=labels,
+        click_mm=click_mm,
+        lesion=lesion_mask,
+        kvp=scan.kvp,
+        progress=tell.during("", 0.0, ready),
+    )
+    tell("lesion", ready)
+    ct = scan.volume.crop(scan.volume.grid.around(anatomy.grid.corners_mm))
+    told: tuple[Finding, ...] = ()
+    if lesion_mask is None and click_mm is None:
+        lesion_mask, told = _proposed(propose(ct, anatomy), site)
+    lesion = find_lesion(ct, anatomy, click_mm=click_mm, mask=lesion_mask)
+    if told:
+        lesion = replace(lesion, found_by="proposed")
+    return anatomy, lesion, told
+
+
 def plan_case(
     ct: Path | str,
     *,
@@ -198,24 +230,22 @@ def plan_case(
     ``ball_mm`` (LPS x, y, z, radius) stands for a lesion that cannot be outlined on the CT.
     Returns the planned case and the files by name (``sheet``, ``plan``, ``needles``, ...).
     """
-    from trocar.io.volumes import read_labels, read_mask, read_scan
-
     where = Site.parse(site)
     _folder(out)  # before the minutes of planning, not after
     tell = Spans(progress)
-    tell("read", 0.0)
-    scan = read_scan(ct, series=series, progress=tell.during("", 0.0, _STEPS["read"]))
-    grid = scan.volume.grid
-    label_map = None if labels is None else read_labels(labels, like=grid)
-    mask = None if lesion is None else read_mask(lesion, like=grid)
-    if ball_mm is not None:
-        mask = _ball(scan, ball_mm)
+    scan, given = read_given(
+        ct,
+        labels=labels,
+        lesion=lesion,
+        click=click,
+        ball_mm=ball_mm,
+        series=series,
+        progress=tell.during("", 0.0, _STEPS["read"]),
+    )
     planned = plan_lesion(
         scan,
         where,
-        labels=label_map,
-        lesion_mask=mask,
-        click_mm=None if click is None else _click_mm(scan, *click),
+        **given,
         case_id=case_id or f"case {scan.sha256[:8]}",  # a file name may be somebody's name
         count=count,
         needles_per_lesion=needles_per_lesion,
@@ -228,6 +258,33 @@ def plan_case(
         out, planned, language=language, viewer=viewer, ct=ct, series=series, progress=progress
     )
     return planned, files
+
+
+def read_given(
+    ct: Path | str,
+    *,
+    labels: Path | str | None = None,
+    lesion: Path | str | None = None,
+    click: tuple[str, tuple[float, ...]] | None = None,
+    ball_mm: tuple[float, float, float, float] | None = None,
+    series: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Scan, dict[str, Any]]:
+    """A CT from files, with the ``labels``, ``lesion_mask`` and ``click_mm`` that belong to it.
+
+    Takes what ``plan_case`` does, and gives what ``read_lesion`` and ``plan_lesion`` take.
+    """
+    from trocar.io.volumes import read_labels, read_mask, read_scan
+
+    Spans(progress)("read", 0.0)
+    scan = read_scan(ct, series=series, progress=progress)
+    grid = scan.volume.grid
+    mask = None if lesion is None else read_mask(lesion, like=grid)
+    return scan, {
+        "labels": None if labels is None else read_labels(labels, like=grid),
+        "lesion_mask": mask if ball_mm is None else _ball(scan, ball_mm),
+        "click_mm": None if click is None else _click_mm(scan, *click),
+    }
 
 
 def write_case(

@@ -19,6 +19,7 @@ from trocar.model.result import (
     Run,
     Scan,
 )
+from trocar.model.strength import Strength
 from trocar.report import cement_figures as drawn
 from trocar.report import words
 from trocar.report.cement_viewer import embed
@@ -37,6 +38,7 @@ from trocar.report.sections import (
     write_sections,
 )  # fmt: skip
 from trocar.report.sheet import Row, Verdict
+from trocar.report.strength import strength_section
 
 _FRAMES = 9
 _MINUTE_S = 60.0
@@ -54,12 +56,14 @@ def write_cement_sheet(
     language: str = "en",
     viewer: bool = True,
     run: Run | None = None,
+    strength: Strength | None = None,
 ) -> Path:
     """Write the sheet on the planned cement of one lesion to ``path`` and return it.
 
     With ``viewer`` the CT around the bone and the simulated cement are embedded for the interactive
-    viewer, where that was installed; ``run`` says how the plan came about. Raises
-    :class:`InputError` for an unknown language or a place that cannot be written.
+    viewer, where that was installed; ``run`` says how the plan came about; ``strength`` adds what
+    the bone bears. Raises :class:`InputError` for an unknown language or a place that cannot be
+    written.
     """
     t = Speaker(spoken_language(language))
     warnings = _warnings(plan, injection, forecast, t)
@@ -88,6 +92,7 @@ def write_cement_sheet(
         warnings=warnings,
         sections=[
             *_sections(scan, anatomy, lesion, plan, injection, forecast, tuple(unknown), t),
+            *([strength_section(strength, t)] if strength else []),
             provenance(scan, run, t),
         ],
         wants_viewer=viewer,

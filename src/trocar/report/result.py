@@ -16,6 +16,7 @@ from trocar.assessment.compare import FillComparison, NeedleDeviation, compare_f
 from trocar.errors import InputError
 from trocar.model.result import Anatomy, CementLeak, Fill, Registration, Run, Scan
 from trocar.model.space import Float, Mask
+from trocar.model.strength import Strength
 from trocar.report import cement_figures as drawn
 from trocar.report.cement_viewer import embed
 from trocar.report.figures import Figure
@@ -29,6 +30,7 @@ from trocar.report.sections import (
     write_sections,
 )  # fmt: skip
 from trocar.report.sheet import Row, Verdict
+from trocar.report.strength import strength_section
 
 _NEAR_MM = 56.0  # side of a picture of one leak, at least
 _ROOM_MM = 12.0  # shown beyond a leak
@@ -48,6 +50,7 @@ def write_result_sheet(
     language: str = "en",
     viewer: bool = True,
     run: Run | None = None,
+    strength: Strength | None = None,
 ) -> Path:
     """Write the sheet on the cement found after the procedure to ``path`` and return it.
 
@@ -55,6 +58,7 @@ def write_result_sheet(
     ``fill`` lies. ``predicted`` is the fill as it was simulated; its ``comparison`` is made here
     when it is not given. ``needles`` hold by how much each needle missed its plan. With ``viewer``
     the CT around the bone is embedded for the interactive viewer, where that was installed.
+    ``strength`` adds what the bone bears.
     Raises :class:`InputError` for a fill that was not measured, or of another bone than the
     anatomy, or in another space than ``post``; for an unknown language; for a place that cannot be
     written.
@@ -88,6 +92,7 @@ def write_result_sheet(
             *_foreseen(post, anatomy, fill, lesion, predicted, comparison, t),
             *_needles(needles, t),
             _solid(anatomy, fill, t),
+            *([strength_section(strength, t)] if strength else []),
             listed_unknown(unknown, t),
             _laid(fill.registration, t),
             provenance(post, run, t),

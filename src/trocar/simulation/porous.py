@@ -6,7 +6,7 @@ its wall: closed, but where the CT shows a hole or a vein leaves. Beyond lie com
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from trocar.kernels import flow
 from trocar.model.case import Lesion, WallDefect
 from trocar.model.result import Anatomy, Calibration
 from trocar.model.space import Float, Grid, Mask, Volume
+from trocar.simulation.cubes import averaged
 
 Bool = NDArray[np.bool_]
 Double = NDArray[np.float64]
@@ -29,7 +30,6 @@ Double = NDArray[np.float64]
 CLOSED, SPONGY, VOID, HOLE, VEIN, OUTSIDE = range(6)
 
 _FACES = ndimage.generate_binary_structure(3, 1)
-_FWHM_PER_SIGMA = 2.3548200450309493
 
 
 def value(name: str) -> Value:
@@ -184,7 +184,7 @@ def read_bed(
     low, high = np.minimum(low, high) - room_mm, np.maximum(low, high) + room_mm
     corners = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
     grid = anatomy.grid.crop(anatomy.grid.around(low + corners * (high - low))).isotropic(voxel_mm)
-    hu = _averaged(ct, grid)
+    hu = averaged(ct, grid)
     bone = anatomy.bone.on(grid).values
     kind = np.full(grid.shape, OUTSIDE, np.int8)
     metal = _held(anatomy, grid, "metal")
@@ -226,23 +226,6 @@ def read_bed(
         lesion=None if within is None else Mask(grid=grid, values=within),
         openings=tuple(openings),
     )
-
-
-def _averaged(ct: Volume, grid: Grid) -> NDArray[np.float32]:
-    """HU on the bed's voxels; what is finer is averaged first, not skipped."""
-    part = ct.crop(ct.grid.around(grid.to_world(np.array(_ends(grid))), 2 * max(grid.spacing_mm)))
-    step = np.array(grid.spacing_mm) / np.array(part.grid.spacing_mm)
-    sigma = np.where(step > 1, np.sqrt(np.maximum(step**2 - 1, 0.0)) / _FWHM_PER_SIGMA, 0.0)
-    values = ndimage.gaussian_filter(part.values.astype(np.float32), sigma)
-    out: NDArray[np.float32] = replace(part, values=values).on(grid).values
-    return out
-
-
-def _ends(grid: Grid) -> list[tuple[int, int, int]]:
-    last = np.array(grid.shape) - 1
-    return [
-        (int(a), int(b), int(c)) for a in (0, last[0]) for b in (0, last[1]) for c in (0, last[2])
-    ]
 
 
 def _held(anatomy: Anatomy, grid: Grid, name: str) -> Bool:
