@@ -215,9 +215,9 @@ def test_with_cement_found_that_is_what_is_spoken_of(parts, sheet, tmp_path) -> 
     four = strength_of(sheet, {"intact": 4378.0, "now": 3302.0, "planned": 3572.0, "found": 3400.0})
     text = plain(written(tmp_path, parts, strength=four))
     assert "OK With the cement found: bears 2040 N" in text.replace("ok With", "OK With")
-    # But not when the bone is worse without it than with it.
-    broken = strength_of(sheet, {"intact": 4378.0, "now": 1500.0, "found": 4000.0})
-    assert "stop As it is: bears 900 N" in plain(written(tmp_path, parts, strength=broken))
+    # Nor when it would have broken without: that bone is no longer there.
+    held = strength_of(sheet, {"intact": 4378.0, "now": 1500.0, "found": 4000.0})
+    assert "OK With the cement found" in plain(written(tmp_path, parts, strength=held))
 
 
 def test_a_twist_is_told_in_newton_metres(parts, sheet, tmp_path) -> None:

@@ -235,12 +235,27 @@ def test_a_mirrored_and_a_turned_bone_are_as_strong() -> None:
 # --- what is said --------------------------------------------------------------------------------
 
 
-def test_a_weak_bone_is_said_first() -> None:
-    told = mean_run(box(hu=40.0, lesion_mm=14.4))
-    one = told.bearing("now")
-    if told.bearing("intact").ratio.mean < 1.0 <= one.ratio.mean:
-        assert told.findings[0].gravity == "stop"
-    assert one.ratio.mean > 0.8
+def test_cement_that_seems_to_weaken_is_said() -> None:
+    given = box()
+    drop = box(lesion_mm=5.0)[2]
+    told = mean_run(given, found=filled(drop, origin="measured"))
+    now, found = (told.bearing(s) for s in ("now", "found"))
+    weaker = found.failure_n[PISTOIA].mean < now.failure_n[PISTOIA].mean
+    assert weaker == any("seems to weaken" in str(f) for f in told.findings)
+    assert weaker
+
+
+def test_the_bone_of_today_is_judged() -> None:
+    given = box(hu=100.0, lesion_mm=13.0)
+    before = mean_run(given, loads=[facts.load_case("lumbar_compression")])
+    assert before.bearing("intact").ratio.mean < 1.0 <= before.bearing("now").ratio.mean
+    assert str(before.findings[0]).startswith("As it is, the bone is expected to break")
+    loads = [facts.load_case("lumbar_compression")]
+    after = mean_run(given, found=filled(given[2], 1.0, "measured"), loads=loads)
+    assert after.bearing("found").ratio.mean < 1.0
+    assert not any(f.gravity == "stop" for f in after.findings)
+    barely = mean_run(given, found=filled(given[2], 0.0, "measured"), loads=loads)
+    assert str(barely.findings[0]).startswith("Even with the cement found")
 
 
 def test_a_model_by_which_the_intact_bone_breaks_is_not_believed() -> None:

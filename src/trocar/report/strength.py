@@ -29,7 +29,6 @@ from trocar.report.strength_scores import ScoreRange, scores_on_ct
 from trocar.report.viewer import Embedded, Region
 
 _PERCENT = 100.0
-_JUDGED: tuple[BoneState, ...] = ("found", "now")  # of two as bad, the first is spoken of
 _NEAR = 0.5  # of the greatest strain: shown as most strained in the viewer
 _NEAR_COLOUR = (255, 166, 61)
 _YIELDS_COLOUR = (200, 0, 150)
@@ -125,8 +124,9 @@ def strength_section(strength: Strength, t: Speaker, *, findings: bool = True) -
 
 
 def _judged(strength: Strength) -> list[Bearing]:
-    """The bone that is there (as it is, and with cement that was found) under every load."""
-    return [b for b in strength.bearings if b.state in _JUDGED]
+    """The bone of today under every load: with the cement that was found, else as it is."""
+    today = "found" if "found" in strength.states else "now"
+    return [b for b in strength.bearings if b.state == today]
 
 
 def _grade(one: Bearing, strength: Strength) -> str:
@@ -156,11 +156,10 @@ def _spanned(strength: Strength) -> bool:
 
 
 def _worst(strength: Strength) -> Bearing:
-    """The state and the load that are to be spoken of first."""
+    """The load that is to be spoken of first."""
 
-    def rank(one: Bearing) -> tuple[int, int, float]:
-        at = _JUDGED.index(one.state) if one.state in _JUDGED else len(_JUDGED)
-        return ORDER.index(_grade(one, strength)), at, -one.ratio.mean
+    def rank(one: Bearing) -> tuple[int, float]:
+        return ORDER.index(_grade(one, strength)), -one.ratio.mean
 
     return min(_judged(strength) or strength.bearings, key=rank)
 
@@ -271,7 +270,7 @@ def _table(told: list[Bearing], strength: Strength, t: Speaker) -> dict[str, Any
     ]
     rows = []
     for one in told:
-        broken = one.state in _JUDGED and _grade(one, strength) == "stop"
+        broken = one.state in ("now", "found") and _grade(one, strength) == "stop"
         k = one.stiffness_n_mm
         stiffness = "–" if k is None else f"{k.mean:.0f} N/mm" + _span(k.low, k.high, 0)
         ratio = f"{one.ratio.mean:.2f}" + _span(one.ratio.low, one.ratio.high, 2)

@@ -426,8 +426,9 @@ def _told(
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """What a person must know before believing the numbers; what is grave about them."""
     findings, unknown = [], []
-
     bearings = tuple(bearings)
+    real = "found" if any(b.state == "found" for b in bearings) else "now"  # the bone of today
+    before = {b.load: b.failure_n[b.criterion].mean for b in bearings if b.state == "now"}
     # A model by which even the intact bone breaks knows nothing of when this one does.
     absurd = {
         b.load for b in bearings if b.state == "intact" and facts.at_high_risk(b.ratio.mean, 1.0)
@@ -442,31 +443,8 @@ def _told(
             )
         )
     for one in bearings:
-        if one.load in absurd and one.state == "now":
-            continue
-        numbers = {
-            "load": one.label, "newton": one.load_n.mean,
-            "failure": one.failure_n[one.criterion].mean, "ratio": one.ratio.mean,
-            "high": one.ratio.high,
-        }  # fmt: skip
-        if one.state == "now" and facts.at_high_risk(one.ratio.mean, 1.0):
-            findings.append(
-                Finding(
-                    gravity=Gravity.STOP,
-                    message="As it is, the bone is expected to break under {load}: {newton:.0f}"
-                    " N are more than the {failure:.0f} N it bears.",
-                    values=numbers,
-                )
-            )
-        elif one.state == "now" and facts.at_high_risk(one.ratio.high, 1.0):
-            findings.append(
-                Finding(
-                    gravity=Gravity.CAUTION,
-                    message="As it is, the bone may break under {load}: load over strength is "
-                    "{ratio:.2f}, up to {high:.2f} where all is at its weak end.",
-                    values=numbers,
-                )
-            )
+        if one.state == real and one.load not in absurd:
+            findings += _breaks(one)
         if one.state in ("planned", "found") and one.of_intact is not None:
             if one.of_intact.mean < _WELL:
                 findings.append(
@@ -475,6 +453,20 @@ def _told(
                         message="With cement ({state}) the bone bears {share:.0%} of what it "
                         "would bear intact under {load}.",
                         values={"state": one.state, "share": one.of_intact.mean, "load": one.label},
+                    )
+                )
+            if one.failure_n[one.criterion].mean < before[one.load]:
+                findings.append(
+                    Finding(
+                        gravity=Gravity.NOTE,
+                        message="By {criterion} the cement ({state}) seems to weaken the bone "
+                        "under {load}: bone beside stiff cement is strained more. Look at the "
+                        "stiffness and the other criteria, too.",
+                        values={
+                            "criterion": one.criterion,
+                            "state": one.state,
+                            "load": one.label,
+                        },
                     )
                 )
             if one.cement_used is not None and one.cement_used.mean >= 1.0:
@@ -546,3 +538,48 @@ def _told(
         )
     )
     return tuple(findings), tuple(unknown)
+
+
+def _breaks(one: Bearing) -> list[Finding]:
+    """Whether the bone as it is today, with the cement that is in it, is expected to break."""
+    values = {
+        "load": one.label, "newton": one.load_n.mean, "ratio": one.ratio.mean,
+        "failure": one.failure_n[one.criterion].mean, "high": one.ratio.high,
+    }  # fmt: skip
+    if facts.at_high_risk(one.ratio.mean, 1.0):
+        if one.state == "found":
+            return [
+                Finding(
+                    gravity=Gravity.STOP,
+                    message="Even with the cement found, the bone is expected to break under "
+                    "{load}: {newton:.0f} N are more than the {failure:.0f} N it bears.",
+                    values=values,
+                )
+            ]
+        return [
+            Finding(
+                gravity=Gravity.STOP,
+                message="As it is, the bone is expected to break under {load}: {newton:.0f} N are "
+                "more than the {failure:.0f} N it bears.",
+                values=values,
+            )
+        ]
+    if facts.at_high_risk(one.ratio.high, 1.0):
+        if one.state == "found":
+            return [
+                Finding(
+                    gravity=Gravity.CAUTION,
+                    message="With the cement found, the bone may still break under {load}: load "
+                    "over strength is {ratio:.2f}, up to {high:.2f} where all is at its weak end.",
+                    values=values,
+                )
+            ]
+        return [
+            Finding(
+                gravity=Gravity.CAUTION,
+                message="As it is, the bone may break under {load}: load over strength is "
+                "{ratio:.2f}, up to {high:.2f} where all is at its weak end.",
+                values=values,
+            )
+        ]
+    return []
