@@ -217,7 +217,9 @@ def test_with_cement_found_that_is_what_is_spoken_of(parts, sheet, tmp_path) -> 
     assert "OK With the cement found: bears 2040 N" in text.replace("ok With", "OK With")
     # Nor when it would have broken without: that bone is no longer there.
     held = strength_of(sheet, {"intact": 4378.0, "now": 1500.0, "found": 4000.0})
-    assert "OK With the cement found" in plain(written(tmp_path, parts, strength=held))
+    text = plain(written(tmp_path, parts, strength=held))
+    assert "With the cement found: bears 2400 N" in text
+    assert "stop As it is" not in text
 
 
 def test_a_twist_is_told_in_newton_metres(parts, sheet, tmp_path) -> None:
