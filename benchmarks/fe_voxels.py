@@ -75,7 +75,7 @@ def vertebra(n: int, tumour_mpa: float = 5.0) -> Double:
 
 def trabecular(n: int) -> Double:
     rng = np.random.default_rng(2)
-    noise = ndimage.gaussian_filter(rng.standard_normal((n, n, n)), 2.5)
+    noise = ndimage.gaussian_filter(rng.standard_normal((n, n, n)), 3.0)
     bone = noise > np.quantile(noise, 0.75)
     parts, _ = ndimage.label(bone)
     largest = np.argmax(np.bincount(parts.ravel())[1:]) + 1

@@ -35,7 +35,9 @@ def no_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
     import types
 
     def written(path: Path, **given: Any) -> Path:
-        assert set(given) == {"scan", "anatomy", "lesion", "strength", "language", "viewer", "run"}
+        assert set(given) == {
+            "scan", "anatomy", "lesion", "strength", "findings", "language", "viewer", "run",
+        }  # fmt: skip
         path.write_text("strength")
         return path
 

@@ -288,9 +288,56 @@ def test_what_cannot_be_loaded_is_said() -> None:
         bone_strength(ct, anatomy, voxel_mm=9.0)
     whole = Mask(grid=anatomy.grid, values=anatomy.bone.values)
     soft = replace(ct, values=np.full(ct.grid.shape, 30.0))
-    with pytest.raises(InputError, match="no bone is left"):
+    with pytest.raises(InputError, match="lesion takes the whole bone"):
         bone_strength(soft, anatomy, lesion=whole)
     assert lesion.is_empty
+
+
+def test_specks_metal_and_leaks_are_told() -> None:
+    ct, anatomy, lesion = box(lesion_mm=8.0)
+    bone = anatomy.bone.values.copy()
+    bone[-6:-4, 30:32, 30:32] = True  # hangs on nothing
+    metal = np.zeros(bone.shape, bool)
+    metal[30:40, 30:34, 30:34] = True
+    speckled = replace(anatomy, bone=Mask(grid=anatomy.grid, values=bone))
+    clean, dirty = mean_run((ct, anatomy, lesion)), mean_run((ct, speckled, lesion))
+    for a, b in zip(clean.bearings, dirty.bearings, strict=True):
+        assert b.failure_n[PISTOIA].mean == pytest.approx(a.failure_n[PISTOIA].mean, rel=1e-3)
+    treated = replace(anatomy, structures={"metal": Mask(grid=anatomy.grid, values=metal)})
+    told = mean_run((ct, treated, lesion))
+    assert told.findings[0].gravity == "stop"
+    assert "Metal or old cement" in str(told.findings[0])
+    leaky = replace(filled(lesion), volume_ml=lesion.volume_ml + 1.0)
+    said = [str(f) for f in mean_run((ct, anatomy, lesion), planned=leaky).findings]
+    assert any(f"{lesion.volume_ml:.1f} ml lie in the bone" in f for f in said)
+    assert any("what leaked, 1.0 ml" in f for f in said)
+    assert any(f.startswith("Not computed: lumbar standing") for f in said)
+
+
+def test_plates_refuse_what_they_cannot_do() -> None:
+    ct, anatomy, _ = box()
+    plain = facts.load_case("lumbar_compression")
+    up = replace(plain, name="up", forces=(replace(plain.forces[0], up=True),))
+    for case in (
+        up,
+        replace(plain, name="leans", forces=(replace(plain.forces[0], posterior_deg=9.0),)),
+    ):
+        with pytest.raises(InputError, match="cannot be laid on a vertebra between plates"):
+            bone_strength(ct, anatomy, loads=[case])
+    with pytest.raises(InputError, match="same name"):
+        bone_strength(ct, anatomy, loads=[plain, plain])
+
+
+def test_thin_cement_counts_by_its_share() -> None:
+    ct, anatomy, lesion = box(lesion_mm=10.0)
+    sheets = lesion.values.copy()
+    sheets[:, :, ::2] = False
+    fill = replace(
+        filled(lesion), fraction=Volume(grid=lesion.grid, values=sheets.astype(float), unit="1")
+    )
+    bone = bone_model.build(ct, anatomy, lesion, {"planned": fill}, frame="bone", voxel_mm=2.0)
+    inside = float(bone.cement["planned"].sum()) * bone.grid.voxel_ml
+    assert inside == pytest.approx(np.count_nonzero(sheets) / 1000.0, rel=0.05)
 
 
 def test_progress_rises_to_its_end() -> None:

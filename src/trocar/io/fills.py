@@ -31,7 +31,7 @@ def read_fills(path: str | Path, scan: Scan, site: Site) -> tuple[Fill, ...]:
         return (_of_file(place, scan, site),)
     fills = []
     if (place / _PLANNED).is_file():
-        _require_same(_told(place / _PLANNED), place, scan)
+        _require_same(_told(place / _PLANNED), place, scan, None)
         fills.append(read_predicted(place))
     if (place / _FOUND).is_file():
         fills.append(_found(place, scan))
@@ -60,7 +60,8 @@ def _found(place: Path, scan: Scan) -> Fill:
                 f"the cement in {place} was found without the CT before it, so where it lies in "
                 "that CT is not known; assess again with --pre"
             )
-        _require_same(told, place, scan)
+        before = (told.get("run") or {}).get("parameters", {}).get("before")
+        _require_same(told, place, scan, before)
         there = read_volume(place / "cement.nii.gz")[0]
         # The file lies as the patient was scanned; the case lies in the space of the CT before.
         back = np.linalg.inv(np.asarray(held["registration"]["transform"], np.float64))
@@ -135,11 +136,12 @@ def _told(path: Path) -> dict[str, Any]:
     return told
 
 
-def _require_same(told: dict[str, Any], place: Path, scan: Scan) -> None:
-    """That the cement belongs to this CT, by its hash."""
+def _require_same(told: dict[str, Any], place: Path, scan: Scan, name: str | None) -> None:
+    """That the cement belongs to this CT, by its hash; of several, to that of this name."""
     run = told.get("run")
     inputs = (run or {}).get("inputs", {}) if isinstance(run or {}, dict) else {}
-    if scan.sha256 not in inputs.values():
+    known = inputs.values() if name is None else (inputs.get(name),)
+    if scan.sha256 not in known:
         raise InputError(
             f"the cement in {place} belongs to another CT than {scan.name} (its content differs); "
             "give the CT before the cement, on which it was planned or with which it was assessed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from trocar.errors import InputError
 from trocar.io.exports import plain, write_json
 from trocar.io.formats import write_volume
 from trocar.io.parametric import write_parametric_map
+from trocar.model.case import Finding
 from trocar.model.result import Run, Scan
 from trocar.model.strength import Bearing, Strength
 
@@ -17,9 +19,14 @@ _MAP = "strain.dcm"
 
 
 def write_strength(
-    folder: str | Path, *, scan: Scan, strength: Strength, run: Run | None = None
+    folder: str | Path,
+    *,
+    scan: Scan,
+    strength: Strength,
+    run: Run | None = None,
+    findings: Sequence[Finding] | None = None,
 ) -> dict[str, Path]:
-    """Writes how strong a bone is; returns the files by name.
+    """Writes how strong a bone is; returns the files by name. ``findings``: of the reading, too.
 
     ``strength`` strength.json (each state under each load with low, mean and high, findings, what
     is unknown); ``strain now`` strain_now.nii.gz and so on for each state: the share of the yield
@@ -54,7 +61,7 @@ def write_strength(
         "calibration": strength.calibration,
         "constants": strength.constants,
         "unknown": strength.unknown,
-        "findings": strength.findings,
+        "findings": strength.findings if findings is None else findings,
         "files": {name: path.name for name, path in files.items()},
         "not_written": left_out,
         "run": run,

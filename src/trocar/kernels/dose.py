@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from trocar.errors import InputError
 from trocar.kernels.bits import as_bits, as_float
 from trocar.kernels.cure import GAS_J_MOL_K, ZERO_C_K
 
@@ -40,6 +41,13 @@ class Cem43:
     above: float
     below: float
     from_c: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.above < 1 and 0 < self.below < 1 and self.from_c <= _BEND_C):
+            raise InputError(
+                f"CEM43 with bases {self.above:g} and {self.below:g} from {self.from_c:g} degC; "
+                "expected bases between 0 and 1, counted from 43 degC or below"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -561,6 +561,8 @@ def crush(
     steps = np.asarray(shares, float)
     if steps.ndim != 1 or steps.size == 0 or not np.all(np.diff(steps, prepend=0.0) > 0):
         raise InputError(f"steps at shares {shares}; expected rising numbers above 0")
+    if rounds < 1:
+        raise InputError(f"{rounds} rounds at each step; expected 1 or more")
     if not 0.0 <= hardening < 1.0:
         raise InputError(f"hardening of {hardening}; expected a share of the modulus, 0 to 1")
     young = body._young

@@ -16,7 +16,7 @@ BONE_STATES: tuple[BoneState, ...] = ("intact", "now", "planned", "found")
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """A number of three runs: all that is uncertain at its weak end, its mean, its strong end."""
+    """A number of three runs: the least, that of the mean constants, and the most."""
 
     low: float
     mean: float
@@ -32,8 +32,8 @@ class Bearing:
     1 and more the bone is expected to break. ``of_intact`` and ``stiffness_of_intact`` are shares
     of what the intact bone bears and how stiff it is. ``weakest_mm`` (LPS) is the middle of the
     part that is nearest to yield, ``weakest_in`` its name. ``cement_used`` is the share of the
-    cement's own strength that the load uses, None without cement. ``stiffness_n_mm`` is None for
-    a moment alone.
+    cement's own strength that the load uses, None without cement. For a moment alone loads are in
+    N mm and ``stiffness_n_mm`` is None.
     """
 
     state: BoneState

@@ -43,8 +43,12 @@ class StrengthCase:
 
     @property
     def told(self) -> tuple[Finding, ...]:
-        """Everything that was found, the gravest first, each once."""
-        every = {str(f): f for f in (*self.strength.findings, *self.findings)}
+        """Everything that was found, the gravest first, each once; of needles it is not the place.
+
+        What was read from the CT stands before what was computed from it.
+        """
+        read = [f for f in self.findings if "needle" not in f.message]
+        every = {str(f): f for f in (*read, *self.strength.findings)}
         return gravest_first(tuple(every.values()))
 
 
@@ -199,13 +203,16 @@ def write_strength_case(
     from trocar.report.strength import write_strength_sheet
 
     with staged(out) as (stage, keep):
-        files = write_strength(stage, scan=case.scan, strength=case.strength, run=case.run)
+        files = write_strength(
+            stage, scan=case.scan, strength=case.strength, run=case.run, findings=case.told
+        )
         files["strength sheet"] = write_strength_sheet(
             stage / "strength.html",
             scan=case.scan,
             anatomy=case.anatomy,
             lesion=case.lesion,
             strength=case.strength,
+            findings=case.told,
             language=language,
             viewer=viewer,
             run=case.run,

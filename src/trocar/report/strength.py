@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trocar.facts import strength as facts
-from trocar.model.case import Lesion
+from trocar.model.case import Finding, Lesion
 from trocar.model.result import Anatomy, Run, Scan
 from trocar.model.space import Mask
 from trocar.model.strength import Bearing, BoneState, Spread, Strength
@@ -43,19 +44,22 @@ def write_strength_sheet(
     anatomy: Anatomy,
     lesion: Lesion | None,
     strength: Strength,
+    findings: Sequence[Finding] | None = None,
     language: str = "en",
     viewer: bool = True,
     run: Run | None = None,
 ) -> Path:
     """Write the sheet on the strength of one bone to ``path`` and return it.
 
-    ``lesion`` is None where none was outlined. With ``viewer`` the CT around the bone and its most
-    strained parts are embedded for the interactive viewer, where that was installed; ``run`` says
-    how the numbers came about. Raises :class:`InputError` for an unknown language or a place that
-    cannot be written.
+    ``lesion`` is None where none was outlined. ``findings`` is all that must be said (of the
+    reading, too); left out, what strength and scan say. With ``viewer`` the CT around the bone and
+    its most strained parts are embedded for the interactive viewer, where that was installed;
+    ``run`` says how the numbers came about. Raises :class:`InputError` for an unknown language or
+    a place that cannot be written.
     """
     t = Speaker(spoken_language(language))
-    warnings = warned((*strength.findings, *scan.findings), t)
+    told = (*strength.findings, *scan.findings) if findings is None else findings
+    warnings = warned(told, t)
     unknown = _unknown(strength, lesion)
     grades = [_grade(b, strength) for b in _judged(strength)]
     gravity = worst([*grades, *(w["grade"] for w in warnings)], unknown)

@@ -46,6 +46,7 @@ class Grip:
 def grip(case: LoadCase, bone: Bone, anatomy: Anatomy, weight_kg: float | None) -> Grip:
     """Lay a load case on a bone. Raises InputError when what it grips is not in the image."""
     if case.fixed == "lower end plate":
+        _require_plain(case)
         return _between_plates(bone, anatomy)
     fixed = _surface(case.fixed, bone, anatomy, np.zeros(3))
     nodes = elastic.nodes_of(bone.bone)
@@ -64,9 +65,26 @@ def grip(case: LoadCase, bone: Bone, anatomy: Anatomy, weight_kg: float | None) 
         where = _surface(moment.on, bone, anatomy, np.array([-1.0, 0.0, 0.0]))
         total += _twist(elastic.nodes_of(where) & nodes, way, N_MM * float(moment.size_nm), bone)
         touched |= where
-    total *= ~held
+    if bool((total[held] != 0).any()):
+        raise InputError(
+            f"{case.label}: what bears the load and what is held overlap on this bone; its parts "
+            "are too near each other, or too little of the bone is in the image"
+        )
     aside = distance_to(touched, bone.grid.spacing_mm) <= float(facts.value("aside"))
     return Grip(cap=np.zeros_like(bone.bone), held=held, aside=aside, force_n=total, pushed=pushed)
+
+
+def _require_plain(case: LoadCase) -> None:
+    """Two plates press and bend forward or backward; nothing else."""
+    pressed = all(
+        f.on == END_PLATE and not (f.up or f.lateral_deg or f.posterior_deg) for f in case.forces
+    )
+    bent = all(m.on == END_PLATE and not any(m.about[1:]) for m in case.moments)
+    if not (case.forces and pressed and bent):
+        raise InputError(
+            f"the load {case.name!r} cannot be laid on a vertebra between plates: they press "
+            "straight down on the upper end plate and bend about the left-right axis"
+        )
 
 
 def _components(way_lps: tuple[float, float, float], case: LoadCase, bone: Bone) -> Float:
@@ -153,15 +171,13 @@ def _ball(name: str, bone: Bone, anatomy: Anatomy, way: Float) -> Bool:
     """The part of a joint's ball or socket that bears a force."""
     joint = f"hip_joint_{bone.site.side}"
     if name == "femoral head":
-        head = _region("head", bone, anatomy)
-        centre = np.argwhere(head).mean(axis=0)
-        skin, sense = _skin(head, bone), -1.0
+        skin, sense = _skin(_region("head", bone, anatomy), bone), -1.0
     else:
         skin = _joint(joint, bone, anatomy)
-        centre = np.argwhere(anatomy.structures[joint].on(bone.grid).values).mean(axis=0)
         sense = 1.0  # the head pushes the cup the way the force goes
     index = np.argwhere(skin)
-    out = (index - centre) * bone.grid.spacing_mm
+    # The ball's centre is where a hip bone's and a femur's own axes begin.
+    out = (index - bone.grid.to_index(anatomy.axes.origin_mm)) * bone.grid.spacing_mm
     cosine = sense * (out @ way) / np.maximum(np.linalg.norm(out, axis=1), 1e-9)
     chosen = cosine >= np.cos(np.radians(float(facts.value("patch_half_angle"))))
     if not chosen.any():
@@ -206,17 +222,15 @@ def _skin(part: Bool, bone: Bone) -> Bool:
 
 
 def _twist(nodes: Bool, about: Float, moment_n_mm: float, bone: Bone) -> Float:
-    """Forces on nodes that add up to a moment (z, y, x components, right-handed in LPS)."""
+    """Forces on nodes that add up to a moment and to nothing else (z, y, x components)."""
     index = np.argwhere(nodes)
-    r = (index - index.mean(axis=0)) * bone.grid.spacing_mm
-    # Components run up, back, left; (left, back, up) is right-handed.
-    around = np.cross(about[::-1], r[:, ::-1])[:, ::-1]
-    around -= around.mean(axis=0)
-    arms = np.cross(r[:, ::-1], around[:, ::-1])[:, ::-1] @ about
-    total = float(arms.sum())
-    if not total > 0:
+    r = ((index - index.mean(axis=0)) * bone.grid.spacing_mm)[:, ::-1]  # left, back, up
+    turned = (r**2).sum() * np.eye(3) - r.T @ r
+    way = about[::-1] / np.linalg.norm(about)
+    if np.linalg.matrix_rank(turned) < 3:
         raise InputError("the surface is too small to be twisted; choose a smaller voxel_mm")
+    force = np.cross(np.linalg.solve(turned, moment_n_mm * way), r)
     out = np.zeros((3, *nodes.shape))
     for c in range(3):
-        out[c][nodes] = around[:, c] * (moment_n_mm / total)
+        out[c][nodes] = force[:, 2 - c]
     return out

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from trocar.errors import InputError
 from trocar.facts import strength as facts
@@ -74,6 +75,8 @@ class Bone:
     cement: Mapping[BoneState, Float]
     calibration: Calibration
     cut: bool  # whether the bone runs out of the image
+    loose: int  # cubes that hang on nothing and were left out
+    foreign_ml: float  # metal or old cement in the bone or against it
 
     def stiffness(self, state: BoneState, used: Constants) -> tuple[Float, Float]:
         """Young's modulus (MPa, 0 where there is no bone) and Poisson's ratio of every cube."""
@@ -129,9 +132,10 @@ def build(
     if anatomy.bone.is_empty:
         raise InputError("no bone was identified here, so there is nothing to load; give labels")
     grid = _grid(anatomy, frame, voxel_mm, room_mm)
-    bone = anatomy.bone.on(grid).values
-    if not bone.any():
+    whole = anatomy.bone.on(grid).values
+    if not whole.any():
         raise InputError("the bone is smaller than one cube; choose a smaller voxel_mm")
+    bone = _largest(whole)
     hu = averaged(ct, grid)
     calibration = anatomy.calibration or Calibration(
         method="none", slope=float(tissue.value("density_slope_uncalibrated")), offset=0.0
@@ -140,7 +144,7 @@ def build(
     density = calibration.density(hu)
     lytic = inside & (hu < float(tissue.value("hu_lytic_limit")))
     cement = {
-        state: np.clip(fill.fraction.on(grid, outside=0.0).values.astype(np.float64), 0.0, 1.0)
+        state: np.clip(averaged(fill.fraction, grid, 0.0).astype(np.float64), 0.0, 1.0)
         for state, fill in fills.items()
     }
     edge = np.zeros(anatomy.grid.shape, bool)
@@ -158,7 +162,29 @@ def build(
         cement=cement,
         calibration=calibration,
         cut=bool(at_edge.size and not np.all(_within(ct.grid, at_edge))),
+        loose=int(np.count_nonzero(whole) - np.count_nonzero(bone)),
+        foreign_ml=_foreign_ml(anatomy),
     )
+
+
+def _largest(bone: Bool) -> Bool:
+    """The largest part that hangs together through faces; specks would only be in the way."""
+    parts, count = ndimage.label(bone)
+    if count <= 1:
+        return bone
+    out: Bool = parts == int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
+    return out
+
+
+def _foreign_ml(anatomy: Anatomy) -> float:
+    """Metal or old cement in the bone or right beside it: then this CT is of neither state."""
+    metal = anatomy.structures.get("metal")
+    if metal is None or metal.is_empty:
+        return 0.0
+    grid = anatomy.grid
+    box = anatomy.bone.box(2 * max(grid.spacing_mm))
+    near = distance_to(anatomy.bone.crop(box).values, grid.spacing_mm) <= max(grid.spacing_mm)
+    return float(np.count_nonzero(near & metal.on(grid).crop(box).values) * grid.voxel_ml)
 
 
 def _within(grid: Grid, points_mm: Float) -> NDArray[np.bool_]:
@@ -192,8 +218,13 @@ def _grid(anatomy: Anatomy, frame: str, voxel_mm: float | None, room_mm: float) 
 def _sound(density: Float, bone: Bool, lesion: Bool, spacing_mm: tuple[float, ...]) -> Float:
     """Density with the lesion filled: at each depth below the surface as in bone around it."""
     rest = bone & ~lesion
-    if not lesion.any() or not rest.any():
+    if not lesion.any():
         return density
+    if np.count_nonzero(rest) < _FEW:
+        raise InputError(
+            "the lesion takes the whole bone, so there is no sound bone to tell what it was like "
+            "intact; check that the lesion was outlined inside the bone"
+        )
     depth = distance_to(~bone, spacing_mm)  # type: ignore[arg-type]
     away = distance_to(lesion, spacing_mm)  # type: ignore[arg-type]
     rim = rest & (away <= _RIM * max(spacing_mm))  # cubes beside the lesion hold some of it, too

@@ -14,15 +14,15 @@ from trocar.model.space import Float, Grid, Volume
 _FWHM_PER_SIGMA = 2.3548200450309493  # 2 sqrt(2 ln 2), of a Gaussian
 
 
-def averaged(ct: Volume, grid: Grid) -> NDArray[np.float32]:
-    """HU on the voxels of ``grid``; what is finer is averaged first, not skipped."""
+def averaged(ct: Volume, grid: Grid, outside: float = -1000.0) -> NDArray[np.float32]:
+    """HU, or any volume, on the voxels of ``grid``; what is finer is averaged, not skipped."""
     last = np.array(grid.shape) - 1
     ends = [(a, b, c) for a in (0, last[0]) for b in (0, last[1]) for c in (0, last[2])]
     part = ct.crop(ct.grid.around(grid.to_world(np.array(ends)), 2 * max(grid.spacing_mm)))
     step = np.array(grid.spacing_mm) / np.array(part.grid.spacing_mm)
     sigma = np.where(step > 1, np.sqrt(np.maximum(step**2 - 1, 0.0)) / _FWHM_PER_SIGMA, 0.0)
     values = ndimage.gaussian_filter(part.values.astype(np.float32), sigma)
-    out: NDArray[np.float32] = replace(part, values=values).on(grid).values
+    out: NDArray[np.float32] = replace(part, values=values).on(grid, outside).values
     return out
 
 

@@ -35,6 +35,7 @@ _FULL = 0.5  # share of a cube from which it is asked as cement, not as bone
 _TOLERANCE = 1e-5  # of the solver; strengths are those of 1e-8 to 0.02 %
 _TOP = 0.005  # the share of the bone nearest to yield in which its weakest part is looked for
 _BESIDE_MM = 3.0  # from the lesion: called beside it
+_FOREIGN_ML = 0.1  # of metal or old cement in or against the bone, from which it is said
 _MANY_LOOSE = 0.01  # share of the bone that hangs on nothing, from which it is said
 _WELL = 0.75  # of the intact bone: below it, with cement, it is said that much is missing
 
@@ -66,6 +67,8 @@ def bone_strength(
     cases = tuple(loads) if loads is not None else _usual(site)
     if not cases:
         raise InputError("no load to lay on the bone; leave loads out for the usual ones")
+    if len({c.name for c in cases}) < len(cases):
+        raise InputError("two loads have the same name; give each its own")
     frames = {c.frame for c in cases}
     if len(frames) > 1:
         raise InputError("loads along the bone's axes and the patient's cannot be run together")
@@ -85,7 +88,10 @@ def bone_strength(
     )
     first = cases[0].name
     asked = {s: runs[s, first, "mean"] for s in states}
-    findings, unknown = _told(bone, anatomy, bearings, cases, weight_kg, asked["now"])
+    findings, unknown = _told(
+        bone, anatomy, bearings, cases, weight_kg, asked["now"],
+        {state: fill.volume_ml for state, fill in fills.items()},
+    )  # fmt: skip
     return Strength(
         lesion_id=lesion_id,
         site=site,
@@ -300,7 +306,7 @@ def _pressed(
             moved.append(u)
         hold = body.internal_n(moved[k])[0] * platen
         answers.append((float(hold.sum()), float((hold * arm).sum())))
-    force = sum(f.newton(weight_kg) for f in case.forces)
+    force = case.forces[0].newton(weight_kg)
     if len(wanted) == 1:
         down, nod = -force / answers[0][0], 0.0
         u = down * moved[0]
@@ -350,13 +356,11 @@ def _bearing(
     main = next(iter(failure))
     load = _load(case, middle, weight_kg)
     stiff = {s: r.stiffness_n_mm for s, r in mine.items()}
-    stiffness = None
-    of_stiffness = None
-    if all(v is not None for v in stiff.values()):
-        stiffness = _spread({s: float(v) for s, v in stiff.items() if v is not None})
-        of_stiffness = _spread(
-            {s: float(v) / float(sound[s].stiffness_n_mm or 1.0) for s, v in stiff.items() if v}
-        )
+    intact = {s: r.stiffness_n_mm for s, r in sound.items()}
+    stiffness = _spread_if_known(stiff)
+    of_stiffness = _spread_if_known(
+        {s: v / intact[s] if v and intact[s] else None for s, v in stiff.items()}  # type: ignore[operator]
+    )
     weakest, name = _weakest(middle, bone, anatomy, state)
     cement = None
     if middle.cement_used is not None:
@@ -384,10 +388,14 @@ def _bearing(
 
 
 def _load(case: LoadCase, middle: _Loaded, weight_kg: float | None) -> Spread:
-    if not case.forces:
-        return Spread(low=middle.load_n, mean=middle.load_n, high=middle.load_n)
-    ends = {at: sum(f.newton(weight_kg, at) for f in case.forces[:1]) for at in ("low", "high")}
-    return Spread(low=ends["low"], mean=middle.load_n, high=ends["high"])
+    first = case.forces[0] if case.forces else None
+    low, high = (
+        N_MM * facts.bound(case.moments[0].size_nm, at)
+        if first is None
+        else first.newton(weight_kg, at)
+        for at in ("low", "high")
+    )
+    return Spread(low=low, mean=middle.load_n, high=high)
 
 
 def _spread(of: Mapping[Scenario, float]) -> Spread:
@@ -395,13 +403,17 @@ def _spread(of: Mapping[Scenario, float]) -> Spread:
     return Spread(low=min(values), mean=of["mean"], high=max(values))
 
 
+def _spread_if_known(of: Mapping[Scenario, float | None]) -> Spread | None:
+    known = {s: v for s, v in of.items() if v is not None}
+    return _spread(known) if len(known) == len(of) else None
+
+
 def _weakest(run: _Loaded, bone: Bone, anatomy: Anatomy, state: BoneState) -> tuple[Float, str]:
     """Middle and name of the largest of the parts that are nearest to yield."""
     used = np.where(run.asked, run.used, 0.0)
     least = float(np.quantile(used[run.asked], 1.0 - _TOP))
-    parts, count = ndimage.label(used >= max(least, 1e-12))
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    inside = parts == int(np.argmax(sizes)) + 1
+    parts, _ = ndimage.label(run.asked & (used >= least))
+    inside = parts == int(np.argmax(np.bincount(parts.ravel())[1:])) + 1
     at = np.argwhere(inside).mean(axis=0)
     point = bone.grid.to_world(at)
     if bone.lesion.any() and state != "intact":
@@ -423,12 +435,38 @@ def _told(
     cases: Sequence[LoadCase],
     weight_kg: float | None,
     now: _Loaded,
+    given_ml: Mapping[BoneState, float],
 ) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
     """What a person must know before believing the numbers; what is grave about them."""
     findings, unknown = [], []
     bearings = tuple(bearings)
     real = "found" if any(b.state == "found" for b in bearings) else "now"  # the bone of today
     before = {b.load: b.failure_n[b.criterion].mean for b in bearings if b.state == "now"}
+    if bone.foreign_ml >= _FOREIGN_ML:
+        unknown.append("bone under metal or old cement")
+        findings.append(
+            Finding(
+                gravity=Gravity.STOP,
+                message="Metal or old cement lies in this bone or against it ({ml:.1f} ml): this "
+                "CT shows it neither as it was nor what it bears. Give the CT from before the "
+                "cement, and the cement beside it.",
+                values={"ml": bone.foreign_ml},
+            )
+        )
+    for state, share in bone.cement.items():
+        inside = float(share[bone.bone].sum()) * bone.grid.voxel_ml
+        findings.append(
+            Finding(
+                gravity=Gravity.NOTE,
+                message="Of the cement ({state}) {inside:.1f} ml lie in the bone and are counted; "
+                "what leaked, {outside:.1f} ml, bears nothing.",
+                values={
+                    "state": state,
+                    "inside": inside,
+                    "outside": max(0.0, given_ml[state] - inside),
+                },
+            )
+        )
     # A model by which even the intact bone breaks knows nothing of when this one does.
     absurd = {
         b.load for b in bearings if b.state == "intact" and facts.at_high_risk(b.ratio.mean, 1.0)
@@ -495,7 +533,7 @@ def _told(
                 message="The bone runs out of the image; only the part that is seen is loaded.",
             )
         )
-    rest = now.loose / max(1, int(np.count_nonzero(bone.bone)))
+    rest = (now.loose + bone.loose) / max(1, int(np.count_nonzero(bone.bone)) + bone.loose)
     if rest > _MANY_LOOSE:
         findings.append(
             Finding(
@@ -525,8 +563,18 @@ def _told(
     if any(c.evidence == "placeholder" for c in cases):
         findings.append(
             Finding(
-                gravity=Gravity.NOTE,
+                gravity=Gravity.CAUTION,
                 message="The load itself is a placeholder: no source was at hand for this site.",
+            )
+        )
+    run = {c.name for c in cases}
+    others = [c for c in facts.loads_for(bone.site.kind, bone.site.region) if c.name not in run]
+    if others:
+        findings.append(
+            Finding(
+                gravity=Gravity.NOTE,
+                message="Not computed: {loads}.",
+                values={"loads": ", ".join(c.label for c in others)},
             )
         )
     findings.append(
@@ -542,44 +590,42 @@ def _told(
 
 def _breaks(one: Bearing) -> list[Finding]:
     """Whether the bone as it is today, with the cement that is in it, is expected to break."""
-    values = {
-        "load": one.label, "newton": one.load_n.mean, "ratio": one.ratio.mean,
-        "failure": one.failure_n[one.criterion].mean, "high": one.ratio.high,
-    }  # fmt: skip
+    values = {"load": one.label, "ratio": one.ratio.mean, "high": one.ratio.high}
+    found = one.state == "found"
     if facts.at_high_risk(one.ratio.mean, 1.0):
-        if one.state == "found":
+        if found:
             return [
                 Finding(
                     gravity=Gravity.STOP,
                     message="Even with the cement found, the bone is expected to break under "
-                    "{load}: {newton:.0f} N are more than the {failure:.0f} N it bears.",
+                    "{load}: the load is {ratio:.2f} times what it bears.",
                     values=values,
                 )
             ]
         return [
             Finding(
                 gravity=Gravity.STOP,
-                message="As it is, the bone is expected to break under {load}: {newton:.0f} N are "
-                "more than the {failure:.0f} N it bears.",
+                message="As it is, the bone is expected to break under {load}: the load is "
+                "{ratio:.2f} times what it bears.",
                 values=values,
             )
         ]
-    if facts.at_high_risk(one.ratio.high, 1.0):
-        if one.state == "found":
-            return [
-                Finding(
-                    gravity=Gravity.CAUTION,
-                    message="With the cement found, the bone may still break under {load}: load "
-                    "over strength is {ratio:.2f}, up to {high:.2f} where all is at its weak end.",
-                    values=values,
-                )
-            ]
+    if not facts.at_high_risk(one.ratio.high, 1.0):
+        return []
+    if found:
         return [
             Finding(
                 gravity=Gravity.CAUTION,
-                message="As it is, the bone may break under {load}: load over strength is "
-                "{ratio:.2f}, up to {high:.2f} where all is at its weak end.",
+                message="With the cement found, the bone may still break under {load}: the load is "
+                "{ratio:.2f} times what it bears, up to {high:.2f} at the weak end.",
                 values=values,
             )
         ]
-    return []
+    return [
+        Finding(
+            gravity=Gravity.CAUTION,
+            message="As it is, the bone may break under {load}: the load is {ratio:.2f} times what "
+            "it bears, up to {high:.2f} at the weak end.",
+            values=values,
+        )
+    ]
