@@ -270,7 +270,7 @@ def _table(told: list[Bearing], strength: Strength, t: Speaker) -> dict[str, Any
         t("Load over strength"),
         t("Strength, of intact"),
         t("Weakest"),
-        *([t("Strength of the cement used")] if cemented else []),
+        *([t("Share of the cement's strength")] if cemented else []),
     ]
     rows = []
     for one in told:
