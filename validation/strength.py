@@ -26,7 +26,7 @@ from trocar.facts import strength as facts
 from trocar.facts import tissue
 from trocar.imaging.bone import read_anatomy
 from trocar.io.volumes import read_labels, read_scan
-from trocar.kernels import elastic
+from trocar.kernels import crush, elastic
 from trocar.model.case import Site
 from trocar.model.result import Anatomy, Fill
 from trocar.model.space import Float, Mask, Volume
@@ -325,11 +325,11 @@ def l2() -> str:
     moved[0] = -0.02 * model.height_mm * model.top
     first = 0.2 / (0.02 * model.height_mm)
     limits: dict[str, Callable[[Float], Float]] = {
-        "principal strain": elastic.StrainLimit(tension=yields, compression=yields),
+        "principal strain": crush.StrainLimit(tension=yields, compression=yields),
         "shear": lambda strain: (strain[2] - strain[0]) / ((1.0 + 0.3) * yields),
     }
     for law, limit in limits.items():
-        crushed = elastic.crush(
+        crushed = crush.crush(
             body, moved_mm=moved, shares=(first, 1.0), tolerance=1e-4, settle=1e-2, rounds=12,
             limit=limit,
         )  # fmt: skip

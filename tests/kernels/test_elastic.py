@@ -12,11 +12,9 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
 from trocar.errors import InputError
+from trocar.kernels.crush import EnergyLimit, StrainLimit, crush
 from trocar.kernels.elastic import (
     Body,
-    EnergyLimit,
-    StrainLimit,
-    crush,
     face_nodes,
     hold,
     nodes_of,
