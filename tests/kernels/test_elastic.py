@@ -765,6 +765,8 @@ def test_crushing_that_cannot_be() -> None:
         crush(body, moved_mm=0.1 * top, shares=[0.5, 0.5], limit=limit)
     with pytest.raises(InputError, match="no support is moved"):
         crush(body, moved_mm=0.0 * top, shares=[1.0], limit=limit)
+    with pytest.raises(InputError, match="0 rounds"):
+        crush(body, moved_mm=0.1 * top, shares=[1.0], limit=limit, rounds=0)
     with pytest.raises(InputError, match="hardening"):
         crush(body, moved_mm=0.1 * top, shares=[1.0], limit=limit, hardening=2.0)
     with pytest.raises(InputError, match="yield criterion"):

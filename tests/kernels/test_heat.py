@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import erf, erfc
 
 from trocar.errors import InputError
-from trocar.kernels import cure, dose, heat
+from trocar.kernels import cure, dose, heat, heat_loops
 
 Float = NDArray[np.float64]
 
@@ -517,7 +517,7 @@ def test_legendre_stages_are_the_same_however_many_go_together(
     answers = []
     for together, strip in ((2, 64), (3, 10), (8, 30), (100, 64)):
         monkeypatch.setattr(heat, "_TOGETHER", together)
-        monkeypatch.setattr(heat, "_STRIP", strip)
+        monkeypatch.setattr(heat_loops, "_STRIP", strip)
         body = heat.Bioheat(here, start_c=start, edge_c=30.0, tolerance_k=100.0)
         body.advance(200.0, source_w_m3=source)
         assert body.stages > 5 * body.steps  # so that there is something to split
