@@ -35,7 +35,7 @@ from trocar.report.page import Speaker
 from trocar.report.result import write_result_sheet
 from trocar.report.strength import strength_section, write_strength_sheet
 from trocar.report.strength_scores import scores_on_ct
-from trocar.simulation.strength import HEIGHT, PISTOIA, STRAIN
+from trocar.simulation.bone_press import HEIGHT, PISTOIA, STRAIN
 
 LABELS = {"lumbar_compression": "lumbar compression",
           "lumbar_flexion": "lumbar compression and flexion"}  # fmt: skip

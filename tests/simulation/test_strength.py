@@ -13,13 +13,13 @@ from trocar import phantom
 from trocar.errors import InputError
 from trocar.facts import strength as facts
 from trocar.imaging.bone import read_anatomy
-from trocar.kernels import elastic
 from trocar.model.case import Site
 from trocar.model.result import Anatomy, Axes, Calibration, Fill
 from trocar.model.space import Grid, Mask, Volume
 from trocar.model.strength import Strength
 from trocar.simulation import bone_loads, bone_model
-from trocar.simulation.strength import HEIGHT, PISTOIA, STRAIN, bone_strength
+from trocar.simulation.bone_press import HEIGHT, PISTOIA, STRAIN, Specimen
+from trocar.simulation.strength import bone_strength
 
 HALF = 15.0
 CALIBRATED = Calibration(method="phantom", slope=0.001, offset=0.0)  # HU are mg/cm3
@@ -110,16 +110,12 @@ def test_a_plate_bears_the_force_and_the_moment_of_its_case() -> None:
     case = facts.load_case("lumbar_flexion")
     bone = bone_model.build(ct, anatomy, lesion, {}, frame="bone", room_mm=3.0)
     held = bone_loads.grip(case, bone, anatomy, None)
-    used = bone_model.Constants.of("mean", "phantom")
-    e, nu = bone.stiffness("now", used)
-    e = np.where(held.cap, 2500.0, e)
-    from trocar.simulation import strength as room
-
-    body = elastic.Body(e, nu, spacing_mm=bone.grid.spacing_mm, held=held.held)
+    specimen = Specimen(bone, held)
+    specimen.stiffen("now", bone_model.Constants.of("mean", "phantom"))
     assert held.platen is not None
-    u, force, _ = room._pressed(body, room._Guess(), [], held.platen, case, bone, None)
+    u, force, _ = specimen._between_plates(case, held.platen, None)
     at = np.argwhere(held.platen)
-    bears = body.internal_n(u)[0][held.platen]
+    bears = specimen.body.internal_n(u)[0][held.platen]
     back = at[:, 1] - at[:, 1].mean()
     assert force == 1000.0
     assert bears.sum() == pytest.approx(-1000.0, rel=1e-6)

@@ -134,12 +134,13 @@ def _surface(name: str, bone: Bone, anatomy: Anatomy, way: Float) -> Bool:
         return _ball(name, bone, anatomy, way)
     if name == "greater trochanter":
         part = _region("trochanteric", bone, anatomy)
-        # Its upper and outer quarter: what lies highest along up and out together.
+        # What of it lies highest along up and out together.
         out = 1.0 if side == "left" else -1.0
         index = np.argwhere(part)
         far = (index * grid.spacing_mm) @ np.array([1.0, 0.0, out])
         chosen = np.zeros_like(part)
-        chosen[tuple(index[far >= np.quantile(far, 0.75)].T)] = True
+        least = np.quantile(far, 1.0 - float(facts.value("trochanter_share")))
+        chosen[tuple(index[far >= least].T)] = True
         return _skin(chosen, bone)
     if name == "sacroiliac joint":
         names = [f"sacroiliac_joint_{s}" for s in ((side,) if side else ("left", "right"))]

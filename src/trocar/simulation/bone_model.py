@@ -27,7 +27,6 @@ _SIDES_MM = (1.0, 1.5, 2.0)  # of the cubes, the first with which they are few e
 _MOST_VOXELS = 2_500_000
 _ROOM_MM = 2.0  # around the bone, beside what is laid on it
 _BINS_MM = 1.0  # of depth below the surface, for what bone like this is like
-_NEAR_MM = 30.0  # from the lesion to the bone that it is likened to
 _RIM = 2.0  # cubes around a lesion that may hold some of it
 _FEW = 30  # voxels in a bin of depth; fewer are no sample
 
@@ -228,7 +227,7 @@ def _sound(density: Float, bone: Bool, lesion: Bool, spacing_mm: tuple[float, ..
     depth = distance_to(~bone, spacing_mm)  # type: ignore[arg-type]
     away = distance_to(lesion, spacing_mm)  # type: ignore[arg-type]
     rim = rest & (away <= _RIM * max(spacing_mm))  # cubes beside the lesion hold some of it, too
-    near = rest & ~rim & (away <= _NEAR_MM)
+    near = rest & ~rim & (away <= float(facts.value("likened_within")))
     if np.count_nonzero(near) < _FEW:
         near = rest
     bins = np.floor(depth / _BINS_MM).astype(int)
