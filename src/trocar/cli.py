@@ -200,7 +200,6 @@ def _demo_strength(
         found=None if assessed is None else assessed.fill,
         voxel_mm=_DEMO_PELVIS_MM if planned.plan.site.region == "pelvis" else _DEMO_CUBE_MM,
         interval=False,
-        findings=planned.plan.findings,
         command="trocar demo",
         progress=terminal.part(tell, 0.0, 0.8),
     )

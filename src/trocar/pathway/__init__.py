@@ -121,7 +121,7 @@ def plan_lesion(
     from trocar.planning.trajectory import find_paths, needle_sets
 
     clock, tell = Clock(command), Spans(progress)
-    anatomy, lesion, found = read_lesion(
+    anatomy, lesion = read_lesion(
         scan,
         site,
         labels=labels,
@@ -161,7 +161,7 @@ def plan_lesion(
         sets=needle_sets(search.options, needles_per_lesion),
         refusals=search.refusals,
         findings=gravest_first(
-            (*scan.findings, *found, *anatomy.findings, *lesion.findings, *search.findings)
+            (*scan.findings, *anatomy.findings, *lesion.findings, *search.findings)
         ),
         run=run,
     )
@@ -176,8 +176,8 @@ def read_lesion(
     lesion_mask: Mask | None = None,
     click_mm: Float | None = None,
     progress: Progress | None = None,
-) -> tuple[Anatomy, Lesion, tuple[Finding, ...]]:
-    """The bone with what lies around it, its lesion, and what must be said of a proposed one.
+) -> tuple[Anatomy, Lesion]:
+    """The bone with what lies around it, and its lesion.
 
     Takes and raises what ``plan_lesion`` does.
     """
@@ -197,13 +197,13 @@ def read_lesion(
     )
     tell("lesion", ready)
     ct = scan.volume.crop(scan.volume.grid.around(anatomy.grid.corners_mm))
-    told: tuple[Finding, ...] = ()
-    if lesion_mask is None and click_mm is None:
-        lesion_mask, told = _proposed(propose(ct, anatomy), site)
+    proposed = lesion_mask is None and click_mm is None
+    if proposed:
+        lesion_mask, note = _proposed(propose(ct, anatomy), site)
     lesion = find_lesion(ct, anatomy, click_mm=click_mm, mask=lesion_mask)
-    if told:
-        lesion = replace(lesion, found_by="proposed")
-    return anatomy, lesion, told
+    if proposed:
+        lesion = replace(lesion, found_by="proposed", findings=(note, *lesion.findings))
+    return anatomy, lesion
 
 
 def plan_case(
@@ -374,23 +374,11 @@ def planned_from(
     ``how`` are the arguments of ``plan_case``; a plan has its own site, labels and lesion.
     ``now_at`` is where the CT of a plan is, when it has moved.
     """
-    from trocar.io.plans import holds_plan
     from trocar.planning.trajectory import needle_sets
 
-    if not holds_plan(source):
-        if now_at is not None:
-            raise InputError(
-                f"--ct says where the CT of a plan has moved, but {source} is no folder of a plan; "
-                "give that folder first, or the CT alone"
-            )
+    if not goes_on(source, how, now_at):
         return plan_case(
             source, out=out, language=language, viewer=viewer, progress=progress, **how
-        )
-    given = [how.get(name) for name in _OF_THE_PLAN]
-    if any(value is not None for value in given):
-        raise InputError(
-            f"{source} holds a plan, which has its own site, labels, lesion and case; leave out "
-            "--site, --labels, --lesion and --case, or give the CT instead of the plan"
         )
     _folder(out)
     planned = read_case(source, ct=now_at, series=how.get("series"), progress=progress)
@@ -398,6 +386,29 @@ def planned_from(
         sets = needle_sets(planned.plan.options, how["needles_per_lesion"])
         planned = replace(planned, plan=replace(planned.plan, sets=sets))
     return planned, {"sheet": Path(source) / "plan.html"}
+
+
+def goes_on(source: Path | str, own: Mapping[str, Any], now_at: Path | str | None) -> bool:
+    """Whether ``source`` is the folder of a plan, to go on from, rather than a CT.
+
+    Raises InputError for what does not go with it: ``own`` are the arguments that say which bone
+    and lesion, which a plan says itself; ``now_at`` is where the CT of a plan has moved.
+    """
+    from trocar.io.plans import holds_plan
+
+    if not holds_plan(source):
+        if now_at is not None:
+            raise InputError(
+                f"--ct says where the CT of a plan has moved, but {source} is no folder of a plan; "
+                "give that folder first, or the CT alone"
+            )
+        return False
+    if any(own.get(name) is not None for name in _OF_THE_PLAN):
+        raise InputError(
+            f"{source} holds a plan, which has its own site, labels, lesion and case; leave out "
+            "--site, --labels, --lesion and --case, or give the CT instead of the plan"
+        )
+    return True
 
 
 @contextmanager
@@ -637,7 +648,7 @@ def _ball(scan: Scan, ball_mm: tuple[float, float, float, float]) -> Mask:
     return Mask(grid=grid, values=values)
 
 
-def _proposed(candidates: tuple[Mask, ...], site: Site) -> tuple[Mask, tuple[Finding, ...]]:
+def _proposed(candidates: tuple[Mask, ...], site: Site) -> tuple[Mask, Finding]:
     if not candidates:
         raise InputError(
             f"no lytic region stands out in {site}; click inside the lesion or give its mask"
@@ -648,7 +659,7 @@ def _proposed(candidates: tuple[Mask, ...], site: Site) -> tuple[Mask, tuple[Fin
         "the painful one",
         values={"count": len(candidates)},
     )
-    return candidates[0], (note,)
+    return candidates[0], note
 
 
 def _views(ct: Any, options: tuple[Any, ...]) -> dict[int, tuple[View, View, View]]:

@@ -19,6 +19,7 @@ from trocar.model.strength import Strength
 from trocar.pathway import (
     _folder,
     _input_hashes,
+    goes_on,
     read_case,
     read_given,
     read_lesion,
@@ -26,7 +27,6 @@ from trocar.pathway import (
 )
 from trocar.pathway.runs import Clock, Progress, Spans, inputs_of
 
-_OF_THE_PLAN = ("site", "labels", "lesion", "click", "ball_mm")
 _STATE = {"simulated": "planned", "measured": "found"}
 
 
@@ -39,15 +39,14 @@ class StrengthCase:
     lesion: Lesion
     strength: Strength
     run: Run
-    findings: tuple[Finding, ...] = ()  # of scan, anatomy and lesion
 
     @property
     def told(self) -> tuple[Finding, ...]:
-        """Everything that was found, the gravest first, each once; of needles it is not the place.
+        """Everything that was found, the gravest first, each once.
 
         What was read from the CT stands before what was computed from it.
         """
-        read = [f for f in self.findings if "needle" not in f.message]
+        read = (*self.scan.findings, *self.anatomy.findings, *self.lesion.findings)
         every = {str(f): f for f in (*read, *self.strength.findings)}
         return gravest_first(tuple(every.values()))
 
@@ -63,7 +62,6 @@ def strength_of(
     weight_kg: float | None = None,
     voxel_mm: float | None = None,
     interval: bool = True,
-    findings: tuple[Finding, ...] = (),
     earlier: Run | None = None,
     inputs: Mapping[str, str] | None = None,
     command: str = "strength_of",
@@ -72,9 +70,8 @@ def strength_of(
     """How strong is this bone, and what does cement give back? One CT in memory, one lesion.
 
     No needle is needed. ``planned`` is a fill that was simulated, ``found`` one that was measured,
-    both on ``scan``, the CT before it. ``findings`` are those of the steps before, ``earlier`` the
-    record of one. Raises InputError for cement that is not in the bone, and what ``bone_strength``
-    raises.
+    both on ``scan``, the CT before it. ``earlier`` is the record of the step before. Raises
+    InputError for cement that is not in the bone, and what ``bone_strength`` raises.
     """
     from trocar.simulation.strength import bone_strength
 
@@ -105,7 +102,6 @@ def strength_of(
                 "interval": interval,
             },
         ),
-        findings=gravest_first((*scan.findings, *findings, *anatomy.findings, *lesion.findings)),
     )
 
 
@@ -136,33 +132,18 @@ def strength_case(
     cement`` or ``trocar assess`` wrote, or mask files in the space of the CT. ``loads`` are names
     (``facts.strength.loads``) or load cases of your own; left out, those usual at the site.
     """
-    from trocar.io.plans import holds_plan
-
     _folder(out)  # before the reading, not after
     tell = Spans(progress)
-    reading = tell.during("", 0.0, 0.3)
     paths = (cement,) if isinstance(cement, (str, Path)) else tuple(cement)
     earlier: Run | None = None
-    told: tuple[Finding, ...] = ()
     given: dict[str, str] = {}
-    if holds_plan(ct):
-        own = {"site": site, "labels": labels, "lesion": lesion, "click": click, "ball_mm": ball_mm}
-        if any(own[name] is not None for name in _OF_THE_PLAN):
-            raise InputError(
-                f"{ct} holds a plan, which has its own site, labels and lesion; leave out --site, "
-                "--labels and --lesion, or give the CT instead of the plan"
-            )
-        plan = read_case(ct, ct=now_at, series=series, progress=reading)
-        scan, anatomy, its, where = plan.scan, plan.anatomy, plan.lesion, plan.plan.site
-        earlier, told = plan.plan.run, plan.plan.findings
-        chosen = _loads(loads, where)
-        fills = _fills(paths, scan, where)
+    own = {"site": site, "labels": labels, "lesion": lesion, "click": click, "ball_mm": ball_mm}
+    if goes_on(ct, own, now_at):
+        plan = read_case(ct, ct=now_at, series=series, progress=tell.during("", 0.0, 0.3))
+        scan, anatomy, its, earlier = plan.scan, plan.anatomy, plan.lesion, plan.plan.run
+        chosen = _loads(loads, plan.plan.site)
+        fills = _fills(paths, scan, plan.plan.site)
     else:
-        if now_at is not None:
-            raise InputError(
-                f"--ct says where the CT of a plan has moved, but {ct} is no folder of a plan; "
-                "give that folder first, or the CT alone"
-            )
         if site is None:
             raise InputError("say which bone with site, such as L1 or 'femur left'")
         where = Site.parse(site)
@@ -172,7 +153,7 @@ def strength_case(
             progress=tell.during("", 0.0, 0.1),
         )  # fmt: skip
         fills = _fills(paths, scan, where)  # before the bone, which takes longer
-        anatomy, its, told = read_lesion(scan, where, **read, progress=tell.during("", 0.1, 0.3))
+        anatomy, its = read_lesion(scan, where, **read, progress=tell.during("", 0.1, 0.3))
         given = _input_hashes({"labels": labels, "lesion": lesion})
     case = strength_of(
         scan,
@@ -183,7 +164,6 @@ def strength_case(
         weight_kg=weight_kg,
         voxel_mm=voxel_mm,
         interval=interval,
-        findings=told,
         earlier=earlier,
         inputs=given | _cement_hashes(paths),
         command="trocar strength",
