@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from trocar.model.result import (
     View,
 )
 from trocar.model.space import Grid, Mask, Volume
+from trocar.report import words
 
 
 @dataclass(frozen=True)
@@ -319,3 +323,25 @@ def sheet() -> Sheet:
     pair = (flat_view("AP", scan, 0.0), flat_view("lateral", scan, 90.0))
     views = {0: (*pair, replace(pair[0], name="down the barrel"))}
     return Sheet(scan=scan, anatomy=anatomy, plan=plan, views=views)
+
+
+@pytest.fixture
+def untranslated(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, None]]:
+    """Listens to what is translated, in ``words`` and the modules given; what has no Chinese."""
+
+    def to(*modules: Any) -> dict[str, None]:
+        missing: dict[str, None] = {}
+        known = words.catalogue("zh-Hant").sentences
+        spoken = words.translate
+
+        def listen(text: str, language: words.Language) -> str:
+            is_word = re.search("[A-Za-z]{4}", text) and not re.search("[\u4e00-\u9fff]", text)
+            if language == "zh-Hant" and is_word and text not in known:
+                missing[text] = None
+            return spoken(text, language)
+
+        for module in (words, *modules):
+            monkeypatch.setattr(module, "translate", listen)
+        return missing
+
+    return to
