@@ -17,19 +17,37 @@ from typing import Any
 
 import numpy as np
 from numba import get_num_threads, njit, prange
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Float = NDArray[np.floating[Any]]
 
 _SERIAL = 40_000  # voxels; fewer are not worth waking the threads
-_STRIDE = 1040  # between scratch rows; a constant, or the loops would not run in lanes
-_SPAN = 16 * _STRIDE  # between the scratch rows of two components
-MOST_COLUMNS = _STRIDE - 16
+_STRIDE = 1104  # between scratch rows; a constant, or the loops would not run in lanes
+_SPAN = 12 * _STRIDE  # between the scratch rows of two components
+MOST_COLUMNS = 1024
 
 
 def ranges_of(shape: tuple[int, ...]) -> int:
     """Into how many ranges a pass is cut: one runs on this thread alone."""
     return 1 if int(np.prod(shape)) < _SERIAL else int(get_num_threads())
+
+
+@intrinsic  # type: ignore[misc]
+def borrowed(_: Any, array: Any) -> Any:
+    """The same array without a count of who holds it.
+
+    Every slice of a counted array writes to its count, twice; threads that slice the same array
+    wait for each other there. Whoever borrows must hold the array itself for as long.
+    """
+
+    def code(context: Any, builder: Any, _: Any, given: Any) -> Any:
+        out = context.make_array(array)(context, builder, value=given[0])
+        out.meminfo = out.meminfo.type(None)
+        out.parent = out.parent.type(None)
+        return out._getvalue()
+
+    return array(array), code
 
 
 # --- the product with the stiffness matrix ---------------------------------------------
@@ -38,9 +56,10 @@ def ranges_of(shape: tuple[int, ...]) -> int:
 # component, _STRIDE apart:
 #    0,  1      sum and difference along z at the row of nodes last read
 #    2 ..  5    the same after sum and difference along y: ss, sd, ds, dd (z first)
-#    6 ..  8    what a voxel does to its left nodes: sd, ds, dd
-#    9 .. 12    to its right nodes, one place further on: ss, sd, ds, dd (left of ss is its minus)
-#   13, 14      what the row of voxels before did to the row of nodes: s, d
+#    3 ..  5    then, in their place, what a voxel does to its left nodes: sd, ds, dd
+#    6 ..  9    to its right nodes, one place further on: ss, sd, ds, dd (left of ss is its minus)
+#   10, 11      what the row of voxels before did to the row of nodes: s, d
+# The fewer, the more of them stay in the nearest memory beside the rows that pass through.
 # Every inner loop runs over range() and reads at a constant plus x, so that it runs in lanes.
 
 
@@ -68,14 +87,14 @@ def _scatter(rows: Any, carry: Any, out: Any, k: int, j: int) -> None:
         s = rows[a * _SPAN : (a + 1) * _SPAN]
         below, above = out[a, k, j], carry[a, j]
         for x in range(below.size):
-            ss = s[9 * _STRIDE + x] - s[9 * _STRIDE + x + 1]
-            sd = s[6 * _STRIDE + x] + s[10 * _STRIDE + x]
-            ds = s[7 * _STRIDE + x] + s[11 * _STRIDE + x]
-            dd = s[8 * _STRIDE + x] + s[12 * _STRIDE + x]
-            t = s[13 * _STRIDE + x] + (ss - sd)
-            d = s[14 * _STRIDE + x] + (ds - dd)
-            s[13 * _STRIDE + x] = ss + sd
-            s[14 * _STRIDE + x] = ds + dd
+            ss = s[6 * _STRIDE + x] - s[6 * _STRIDE + x + 1]
+            sd = s[3 * _STRIDE + x] + s[7 * _STRIDE + x]
+            ds = s[4 * _STRIDE + x] + s[8 * _STRIDE + x]
+            dd = s[5 * _STRIDE + x] + s[9 * _STRIDE + x]
+            t = s[10 * _STRIDE + x] + (ss - sd)
+            d = s[11 * _STRIDE + x] + (ds - dd)
+            s[10 * _STRIDE + x] = ss + sd
+            s[11 * _STRIDE + x] = ds + dd
             below[x] = above[x] + (t - d)
             above[x] = t + d
 
@@ -143,52 +162,54 @@ def _law(s: Any, lames: Any, shears: Any, k: int, j: int, az: Any, ay: Any, ax: 
         gy_xyz = ay * ((l9 + two * m9) * ay + m9 * (ax + az)) * y_xyz
         gz_xyz = az * ((l9 + two * m9) * az + m9 * (ax + ay)) * z_xyz
         # back along x
-        s[9 * _STRIDE + x + 1] = gzx
-        s[6 * _STRIDE + x] = gzy - gz_xy
-        s[10 * _STRIDE + x + 1] = gzy + gz_xy
-        s[7 * _STRIDE + x] = gz_z - gz_xz
-        s[11 * _STRIDE + x + 1] = gz_z + gz_xz
-        s[8 * _STRIDE + x] = gz_yz - gz_xyz
-        s[12 * _STRIDE + x + 1] = gz_yz + gz_xyz
-        s[_SPAN + 9 * _STRIDE + x + 1] = gyx
-        s[_SPAN + 6 * _STRIDE + x] = gy_y - gy_xy
-        s[_SPAN + 10 * _STRIDE + x + 1] = gy_y + gy_xy
-        s[_SPAN + 7 * _STRIDE + x] = gzy - gy_xz
-        s[_SPAN + 11 * _STRIDE + x + 1] = gzy + gy_xz
-        s[_SPAN + 8 * _STRIDE + x] = gy_yz - gy_xyz
-        s[_SPAN + 12 * _STRIDE + x + 1] = gy_yz + gy_xyz
-        s[2 * _SPAN + 9 * _STRIDE + x + 1] = gx_x
-        s[2 * _SPAN + 6 * _STRIDE + x] = gyx - gx_xy
-        s[2 * _SPAN + 10 * _STRIDE + x + 1] = gyx + gx_xy
-        s[2 * _SPAN + 7 * _STRIDE + x] = gzx - gx_xz
-        s[2 * _SPAN + 11 * _STRIDE + x + 1] = gzx + gx_xz
-        s[2 * _SPAN + 8 * _STRIDE + x] = gx_yz - gx_xyz
-        s[2 * _SPAN + 12 * _STRIDE + x + 1] = gx_yz + gx_xyz
+        s[6 * _STRIDE + x + 1] = gzx
+        s[3 * _STRIDE + x] = gzy - gz_xy
+        s[7 * _STRIDE + x + 1] = gzy + gz_xy
+        s[4 * _STRIDE + x] = gz_z - gz_xz
+        s[8 * _STRIDE + x + 1] = gz_z + gz_xz
+        s[5 * _STRIDE + x] = gz_yz - gz_xyz
+        s[9 * _STRIDE + x + 1] = gz_yz + gz_xyz
+        s[_SPAN + 6 * _STRIDE + x + 1] = gyx
+        s[_SPAN + 3 * _STRIDE + x] = gy_y - gy_xy
+        s[_SPAN + 7 * _STRIDE + x + 1] = gy_y + gy_xy
+        s[_SPAN + 4 * _STRIDE + x] = gzy - gy_xz
+        s[_SPAN + 8 * _STRIDE + x + 1] = gzy + gy_xz
+        s[_SPAN + 5 * _STRIDE + x] = gy_yz - gy_xyz
+        s[_SPAN + 9 * _STRIDE + x + 1] = gy_yz + gy_xyz
+        s[2 * _SPAN + 6 * _STRIDE + x + 1] = gx_x
+        s[2 * _SPAN + 3 * _STRIDE + x] = gyx - gx_xy
+        s[2 * _SPAN + 7 * _STRIDE + x + 1] = gyx + gx_xy
+        s[2 * _SPAN + 4 * _STRIDE + x] = gzx - gx_xz
+        s[2 * _SPAN + 8 * _STRIDE + x + 1] = gzx + gx_xz
+        s[2 * _SPAN + 5 * _STRIDE + x] = gx_yz - gx_xyz
+        s[2 * _SPAN + 9 * _STRIDE + x + 1] = gx_yz + gx_xyz
+    n = lame.size
+    for a in range(3):
+        for r in range(3, 6):
+            s[a * _SPAN + r * _STRIDE + n] = 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _product_planes(
-    u: Any, lame: Any, shear: Any, ratio: Any, out: Any, first: int, last: int
-) -> None:
+def _product_slabs(
+    u: Any, lame: Any, shear: Any, ratio: Any, rows: Any, carry: Any, out: Any,
+    first: int, last: int,
+) -> None:  # fmt: skip
     """out = K u in planes of nodes first .. last - 1; the slab before them is done again."""
     nz, ny, nx = lame.shape
     n = nx + 1
-    rows = np.empty(3 * _SPAN, u.dtype)
-    carry = np.zeros((3, ny + 1, n), u.dtype)
     az, ay, ax = ratio[0], ratio[1], ratio[2]
     for a in range(3):
-        for r in range(6, 13):
+        for r in range(6, 10):
             rows[a * _SPAN + r * _STRIDE] = 0.0
-            rows[a * _SPAN + r * _STRIDE + nx] = 0.0
-        rows[a * _SPAN + 9 * _STRIDE + nx + 1] = 0.0
+        rows[a * _SPAN + 6 * _STRIDE + nx + 1] = 0.0
     for k in range(max(first - 1, 0), min(last, nz)):
         at = max(k, first)  # what the slab before writes there is written over
         for a in range(3):
             for x in range(n):
                 rows[a * _SPAN + x] = 0.0
                 rows[a * _SPAN + _STRIDE + x] = 0.0
-                rows[a * _SPAN + 13 * _STRIDE + x] = 0.0
-                rows[a * _SPAN + 14 * _STRIDE + x] = 0.0
+                rows[a * _SPAN + 10 * _STRIDE + x] = 0.0
+                rows[a * _SPAN + 11 * _STRIDE + x] = 0.0
         _gather(rows, u, k, 0)
         for j in range(ny):
             _gather(rows, u, k, j + 1)
@@ -196,8 +217,8 @@ def _product_planes(
             _scatter(rows, carry, out, at, j)
         for a in range(3):
             for x in range(n):
-                t = rows[a * _SPAN + 13 * _STRIDE + x]
-                d = rows[a * _SPAN + 14 * _STRIDE + x]
+                t = rows[a * _SPAN + 10 * _STRIDE + x]
+                d = rows[a * _SPAN + 11 * _STRIDE + x]
                 out[a, at, ny, x] = carry[a, ny, x] + (t - d)
                 carry[a, ny, x] = t + d
     if last == nz + 1:
@@ -205,6 +226,19 @@ def _product_planes(
             for j in range(ny + 1):
                 for x in range(n):
                     out[a, nz, j, x] = carry[a, j, x]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _product_planes(
+    u: Any, lame: Any, shear: Any, ratio: Any, out: Any, first: int, last: int
+) -> None:
+    """The same, holding what it lends."""
+    rows = np.empty(3 * _SPAN, u.dtype)
+    carry = np.zeros((3, u.shape[2], u.shape[3]), u.dtype)
+    _product_slabs(
+        borrowed(u), borrowed(lame), borrowed(shear), ratio, borrowed(rows), borrowed(carry),
+        borrowed(out), first, last,
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
