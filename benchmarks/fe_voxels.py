@@ -9,8 +9,10 @@ default of 1e-8).
 
 ParOSol runs as two processes of its own program on a file written before; its reading of it and its
 own set-up are counted, as its users wait for them. It is under the GPL and no dependency of
-anything here: `pip install parosol-py` where it is to be compared. `--slow` adds scikit-fem with
-PyAMG (rigid-body modes) on block 64, which takes minutes.
+anything here: `pip install parosol-py` where it is to be compared. On `block` DOLFINx with GAMG
+runs as two processes of the machine's own Python (Debian's python3-dolfinx-real): what counts is
+assembling, setting up and solving, not its mesh. `--slow` adds scikit-fem with PyAMG (rigid-body
+modes) on `block`, which takes minutes.
 
 Gates: at 12^3 the displacements of a direct solution; at full size the peer's reaction; how many
 iterations it takes as the tumour's stiffness goes to nothing.
@@ -22,9 +24,13 @@ iterations it takes as the tumour's stiffness goes to nothing.
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import importlib.util
+import itertools
+import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -43,6 +49,8 @@ from harness import Problem, main
 from trocar.kernels import bricks, elastic
 
 PAROSOL, ASSEMBLED = "ParOSol, two processes", "scikit-fem + PyAMG smoothed aggregation"
+DOLFINX = "DOLFINx + GAMG, two processes"
+SYSTEM_PYTHON, PATIENCE_S = "/usr/bin/python3", 900.0
 POISSON, PUSHED = 0.3, 0.01  # the upper face, a share of the height
 TOLERANCE, REACTION_WITHIN = 1e-6, 2e-3
 MPA_PER_GPA = 1000.0
@@ -192,7 +200,7 @@ def scikit_fem(case: Pressed) -> Callable[[], float] | None:
         @skfem.BilinearForm
         def stiffness(u: Any, v: Any, w: Any) -> Any:
             a, b = helpers.sym_grad(u), helpers.sym_grad(v)
-            return w.lame * helpers.tr(a) * helpers.tr(b) + 2 * w.shear * helpers.ddot(a, b)
+            return w.lame * helpers.trace(a) * helpers.trace(b) + 2 * w.shear * helpers.ddot(a, b)
 
         k = stiffness.assemble(
             basis, lame=np.broadcast_to(lame[:, None], shape),
@@ -217,6 +225,43 @@ def scikit_fem(case: Pressed) -> Callable[[], float] | None:
         solver = pyamg.smoothed_aggregation_solver(inner, B=modes[free])
         u[free] = solver.solve(-(k[free] @ u), tol=TOLERANCE, accel="cg", maxiter=500)
         return float((k @ u)[basis.nodal_dofs[2][top]].sum())
+
+    return go
+
+
+def dolfinx(case: Pressed) -> Callable[[], float] | None:
+    """Its reaction (N); the mesh is made and the forms are compiled before the clock starts."""
+    asked = [SYSTEM_PYTHON, "-c", "import dolfinx, petsc4py; print(dolfinx.__version__)"]
+    if shutil.which("mpirun") is None or not Path(SYSTEM_PYTHON).exists():
+        return None
+    told = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if told.returncode != 0:
+        return None
+    print(f"DOLFINx {told.stdout.strip()}", flush=True)
+    folder = Path(tempfile.mkdtemp())
+    np.savez(folder / "given.npz", young=case.young, pushed=PUSHED * case.young.shape[0])
+    plain = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), "OMP_NUM_THREADS": "1"}
+    script = Path(__file__).with_name("fe_dolfinx.py")
+    as_root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+    running = subprocess.Popen(
+        ["mpirun", *as_root, "-np", "2", SYSTEM_PYTHON, str(script), str(folder)],
+        env=plain, stdin=subprocess.DEVNULL, stdout=(folder / "log").open("w"),
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    atexit.register(running.terminate)
+    turns = itertools.count()
+
+    def go() -> float:
+        turn = next(turns)
+        (folder / f"go-{turn}").touch()
+        done, until = folder / f"done-{turn}", time.monotonic() + PATIENCE_S
+        while not done.exists():
+            if running.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(
+                    f"DOLFINx ended or hangs: {(folder / 'log').read_text()[-3000:]}"
+                )
+            time.sleep(0.005)
+        return float(done.read_text().split()[0])
 
     return go
 
@@ -316,6 +361,10 @@ def problem(name: str, n: int, slow: bool) -> Problem:
     if theirs is not None:
         peers[PAROSOL] = theirs
         bars[PAROSOL] = 15.0 if name == "trabecular" or n >= 176 else 10.0
+    if name == "block":
+        finite = dolfinx(case)
+        if finite is not None:
+            peers[DOLFINX], bars[DOLFINX] = finite, 50.0
     if slow and name == "block":
         assembled = scikit_fem(case)
         if assembled is not None:
