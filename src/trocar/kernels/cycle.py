@@ -139,8 +139,14 @@ def _solve_outright(level: Level, ratio: NDArray[np.float64]) -> None:
         level.solved = cho_solve(cho_factor(k, lower=True), np.eye(len(k)))
 
 
-def cycle(levels: list[Level], i: int, ratio: NDArray[np.float32]) -> None:
-    """One V-cycle on level i for its right-hand side ``b``; the result is its ``x``."""
+def cycle(
+    levels: list[Level], i: int, ratio: NDArray[np.float32], visits: int = 1, onward: bool = False
+) -> None:
+    """One cycle on level i for its right-hand side ``b``; the result is its ``x``.
+
+    Every coarser grid is visited ``visits`` times: once (V) is enough for bone, twice (W) for thin
+    struts in void, whose stiffness a coarse voxel misjudges. ``onward`` goes on from ``x``.
+    """
     level = levels[i]
     if level.solved is not None:
         level.x.reshape(-1)[level.live] = level.solved @ level.b.reshape(-1)[level.live]
@@ -148,13 +154,18 @@ def cycle(levels: list[Level], i: int, ratio: NDArray[np.float32]) -> None:
     ranges, below = ranges_of(level.lame.shape), levels[i + 1]
     first, second, again = level.weights
     inverse, b, x, other = level.inverse, level.b, level.x, level.other
-    _first(b, inverse, first, level.step, x, ranges)
+    if onward:
+        product(x, level.lame, level.shear, ratio, other)
+        _onto(b, other, inverse, 0.0, first, level.step, x, ranges)
+    else:
+        _first(b, inverse, first, level.step, x, ranges)
     product(x, level.lame, level.shear, ratio, other)
     _onto(b, other, inverse, again, second, level.step, x, ranges)
     product(x, level.lame, level.shear, ratio, other)
     _rest(b, other, inverse, ranges)
     _restrict(other, below.b, ranges)
-    cycle(levels, i + 1, ratio)
+    for visit in range(1 if below.solved is not None else visits):
+        cycle(levels, i + 1, ratio, visits, visit > 0)
     _prolong(below.x, x, inverse, ranges)
     for last, weight in ((0.0, first), (again, second)):
         product(x, level.lame, level.shear, ratio, other)

@@ -59,6 +59,7 @@ Float = NDArray[np.floating[Any]]
 Bool = NDArray[np.bool_]
 Progress = Callable[[float], None]
 
+_PATIENCE = 16  # iterations in which the plain cycle must take the residual to the next renewal
 _REPLACE = 1e-3  # fall of the residual after which the true one takes its place
 _WIDEST = 1e12  # ratio of moduli beyond which a voxel is either void or a mistake
 
@@ -335,11 +336,12 @@ class _Work:
         ratio = self.body._ratio.astype(np.float32)
         rest = self.renew(scale)
         top, rho_old, onward = rest, 0.0, False
+        visits, since = 1, 0
         goal = max(_REPLACE * rest, 0.9 * tolerance)
         for done in range(most):
             if rest <= tolerance:
                 return done, rest
-            cycle(self.levels, 0, ratio)
+            cycle(self.levels, 0, ratio, visits)
             rho = dot(fine.x, fine.b, parts, ranges)
             turned(p, fine.x, rho / rho_old if onward else 0.0, ranges)
             product(p, fine.lame, fine.shear, ratio, fine.other)
@@ -349,12 +351,14 @@ class _Work:
             now = advance(
                 x, fine.b, p, fine.other, fine.inverse, self.weights, rho / bend, parts
             )  # fmt: skip
-            rho_old, onward = rho, True
-            if now <= goal or done + 1 == most:
+            rho_old, onward, since = rho, True, since + 1
+            slow = visits == 1 and since > _PATIENCE
+            if now <= goal or slow or done + 1 == most:
                 take(self.u, x, scale / self.body._largest, ranges)
                 rest = self.renew(scale)
                 # Where float32 lost the thread, its last direction is no longer worth following.
-                onward = rest <= 2.0 * now
+                onward = rest <= 2.0 * now and not slow
+                visits, since = 2 if slow else visits, 0
                 goal = max(_REPLACE * rest, 0.9 * tolerance)
                 now = rest
             if self.progress is not None:
