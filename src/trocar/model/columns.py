@@ -20,7 +20,7 @@ _LARGE = 1e300
 Kind = Literal["text", "number", "whole", "yes/no", "date", "list"]
 
 _DATE = re.compile(r"^\d{4}(-\d{2}(-\d{2})?)?$")
-_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
 # What a text file cannot carry unharmed: control characters but tab and newline, lone surrogates.
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 LONGEST_TEXT = 32767  # what one cell of a spreadsheet holds

@@ -1,0 +1,48 @@
+"""The registry's and the site's tests once more, on PostgreSQL."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+
+
+@pytest.mark.slow
+def test_the_same_tests_pass_on_postgresql() -> None:
+    spec = importlib.util.spec_from_file_location("postgres", TESTS / "registry" / "postgres.py")
+    assert spec is not None
+    assert spec.loader is not None
+    postgres = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(postgres)
+    why = postgres.missing()
+    if why is not None:
+        pytest.skip(why)
+    folders = [str(f) for f in (TESTS / "registry", TESTS / "web") if f.is_dir()]
+    # The settings of the tests are found by the ini file, as for any other run.
+    environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+    with postgres.throw_away() as url:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                *folders,
+                "-m",
+                "not browser and not slow",
+                "-q",
+                "-x",
+            ],
+            cwd=TESTS.parent,
+            env={**environment, "TROCAR_DATABASE": url},
+            capture_output=True,
+            text=True,
+            timeout=1800,
+        )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert " passed" in done.stdout
