@@ -62,6 +62,9 @@ def test_cement_leaves_a_sheet_a_record_and_voxels(cemented: Path) -> None:
     assert told["forecast"]["runs"] == 8
     assert told["injection"]["heat"]["cement_peak_c"] > 40
     assert not list(cemented.parent.glob(".*"))  # nothing half-written
+    # What the bone bears stands on the same sheet, before the cement and with it.
+    assert told["run"]["parameters"]["strength"] == "intact, now, planned"
+    assert "What the bone bears" in (cemented / "cement.html").read_text()
 
 
 @pytest.mark.slow
@@ -93,6 +96,7 @@ def test_the_ct_afterwards_is_held_against_the_plan(
     assert written["needles"][0]["tip_mm"] < 0.5
     assert written["needles"][0]["angle_deg"] < 0.5
     assert (tmp_path / "r" / "cement.nii.gz").exists()
+    assert written["run"]["parameters"]["strength"] == "intact, now, planned, found"
 
 
 @pytest.mark.slow
@@ -107,7 +111,7 @@ def test_a_plan_of_another_lesion_is_refused(
 @pytest.mark.slow
 def test_the_demo_goes_from_plan_to_the_ct_afterwards(tmp_path: Path) -> None:
     result = runner.invoke(
-        cli.app, ["demo", "--out", str(tmp_path / "d"), "--runs", "4", "--no-viewer"]
+        cli.app, ["demo", "--out", str(tmp_path / "d"), "--runs", "4", "--no-viewer", "--no-serve"]
     )
     assert result.exit_code == 0, result.output
     for name in ("plan.html", "cement.html", "result.html", "cement.json", "result.json"):

@@ -14,6 +14,7 @@ from trocar.model.case import Lesion, Site
 from trocar.model.plan import CementPlan, Trajectory
 from trocar.model.result import Anatomy, Fill, Injection, LeakForecast, Run, Scan
 from trocar.model.space import Float, Labels, Mask, Segment
+from trocar.model.strength import Strength
 from trocar.pathway import (
     Planned,
     _ball,
@@ -39,6 +40,7 @@ class CementCase:
     forecast: LeakForecast
     injection: Injection  # of the plan as it stands, its volume kept below the forecast leak
     run: Run
+    strength: Strength | None = None  # what the bone bears, where that was asked for
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,6 +55,7 @@ class AssessedCase:
     comparison: FillComparison | None
     run: Run
     needles: tuple[NeedleDeviation, ...] = ()  # achieved beside planned, in the plan's order
+    strength: Strength | None = None  # what the bone bears, where that was asked for
 
 
 def cement_lesion(
@@ -146,6 +149,7 @@ def cement_case(
     language: str = "en",
     viewer: bool = True,
     seed: int = 0,
+    strength: bool = False,
     progress: Progress | None = None,
     options: Mapping[str, Any] | None = None,
     **how: Any,
@@ -153,6 +157,7 @@ def cement_case(
     """From files to a plan sheet and a cement sheet in ``out``.
 
     ``ct`` may also be the folder of a plan: it is gone on from, and only the cement is written.
+    With ``strength`` the cement sheet shows what the bone bears before and with this cement.
     ``how`` are the arguments of ``pathway.planned_from``, ``options`` those of ``cement_lesion``.
     """
     tell = Spans(progress)
@@ -161,9 +166,17 @@ def cement_case(
         progress=tell.during("", 0.0, 0.4), **how,
     )  # fmt: skip
     case = cement_lesion(
-        planned, seed=seed, command="trocar cement", progress=tell.during("", 0.4, 0.98),
-        **(options or {}),
+        planned, seed=seed, command="trocar cement",
+        progress=tell.during("", 0.4, 0.8 if strength else 0.98), **(options or {}),
     )  # fmt: skip
+    if strength:
+        case = replace(
+            case,
+            **borne(
+                case.run, planned.scan, planned.anatomy, planned.lesion,
+                planned=case.injection.fill, progress=tell.during("", 0.8, 0.98),
+            ),
+        )  # fmt: skip
     told = write_cement(out, case, language=language, viewer=viewer)
     tell("sheet", 1.0)
     return case, files | told
@@ -192,6 +205,7 @@ def write_cement(
             language=language,
             viewer=viewer,
             run=case.run,
+            strength=case.strength,
         )
         return keep(files)
 
@@ -290,10 +304,12 @@ def assess_case(
     pre_series: str | None = None,
     language: str = "en",
     viewer: bool = True,
+    strength: bool = False,
     progress: Progress | None = None,
 ) -> tuple[AssessedCase, dict[str, Path]]:
     """From files to a result sheet in ``out``; nothing there is half-written if anything fails.
 
+    With ``strength``, a CT before and a lesion, the sheet shows what the bone bore and bears.
     ``labels``, ``lesion``, ``click`` and ``ball_mm`` belong to ``pre`` where there is one, else to
     ``post``. ``predicted`` is a folder that ``trocar cement`` wrote; ``achieved`` a Slicer markups
     file with the needles as they lie on ``post``, in the order of that plan.
@@ -345,10 +361,18 @@ def assess_case(
         tracks=tracks,
         command="trocar assess",
         inputs=_input_hashes({"labels": labels, "lesion": lesion}),
-        progress=tell.during("", 0.2, 0.9),
+        progress=tell.during("", 0.2, 0.8 if strength else 0.9),
     )
     if done:
         case = replace(case, needles=_deviations(case.fill, [t.path for t in tracks], done))
+    if strength and before is not None and case.lesion is not None:
+        case = replace(
+            case,
+            **borne(
+                case.run, before, case.anatomy, case.lesion, planned=foreseen, found=case.fill,
+                progress=tell.during("", 0.8, 0.95),
+            ),
+        )  # fmt: skip
     files = write_result(out, case, language=language, viewer=viewer)
     tell("sheet", 1.0)
     return case, files
@@ -387,8 +411,35 @@ def write_result(
             language=language,
             viewer=viewer,
             run=case.run,
+            strength=case.strength,
         )
         return keep(files)
+
+
+def borne(
+    run: Run,
+    scan: Scan,
+    anatomy: Anatomy,
+    lesion: Lesion,
+    *,
+    planned: Fill | None = None,
+    found: Fill | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """What the bone bears, for a sheet that is about cement, and the record with what was done.
+
+    A bone that cannot be loaded leaves the sheet as it is: the record says why.
+    """
+    from trocar.pathway.strength import strength_of
+
+    try:
+        told = strength_of(
+            scan, anatomy, lesion, planned=planned, found=found, earlier=run, progress=progress
+        ).strength
+        why = ", ".join(told.states)
+    except InputError as error:
+        told, why = None, f"not computed: {error}"
+    return {"strength": told, "run": replace(run, parameters={**run.parameters, "strength": why})}
 
 
 def _deviations(
