@@ -13,6 +13,8 @@ _NUMBER = re.compile(r"[+-]?(\d{1,20}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})
 _WHOLE = re.compile(r"[+-]?\d{1,18}(\.0{1,9})?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _SPAN = re.compile(r"\d+(\.\d+)?\s*[-–]\s*\d+(\.\d+)?", re.ASCII)
+# What a spreadsheet would run as a formula, perhaps behind apostrophes of the text's own.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 _EXACT = 1e15  # whole numbers below it are written without a point and read back the same
 
 Wrong = tuple[str, str]  # what came, what was expected
@@ -22,6 +24,8 @@ def parse(c: Column, text: str) -> tuple[Any, Wrong | None]:
     """The value of a cell's text (stripped; empty is None) and, when there is one, its fault."""
     if not text:
         return None, wrong(c, None)
+    if text[0] == "'" and _FORMULA.match(text, 1):
+        text = text[1:]  # the apostrophe that unparse set before it
     value: Any = text.replace("\r\n", "\n").replace("\r", "\n")
     if c.kind in ("number", "whole"):
         value = _number(c, text)
@@ -81,16 +85,22 @@ def close(word: str, words: Sequence[str]) -> str | None:
 def unparse(value: Any) -> str:
     """The text of a value; :func:`parse` reads it back as the same value.
 
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+
     >>> unparse(None), unparse(True), unparse(9.50), unparse(("cement", "screws")), unparse(())
     ('', 'yes', '9.5', 'cement;screws', 'none')
+    >>> unparse("=1+1"), unparse(-7.0)
+    ("'=1+1", '-7')
     """
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return ";".join(value) if value else NONE_OF_THEM
-    return str(value) if isinstance(value, str) else repr(plain(value))
+        value = ";".join(value) if value else NONE_OF_THEM
+    if isinstance(value, str):
+        return f"'{value}" if _FORMULA.match(value) else str(value)
+    return repr(plain(value))
 
 
 def plain(value: Any) -> Any:
