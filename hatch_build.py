@@ -1,5 +1,7 @@
 """Bring the CT viewer (niivue, BSD-2) into the package while it is being built or installed.
 
+The site's catalogues of translations are made readable here, too (``.po`` to ``.mo``).
+
 Nothing third-party is committed: ``package-lock.json`` pins the viewer by version and integrity
 hash, npm fetches and checks it, and this hook copies one file and the licence texts into
 ``src/trocar/report/assets``. The machine's npm is used; where there is none, the npm of the
@@ -49,6 +51,7 @@ class ViewerHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Fetch the viewer unless it is there; never let the build fail because of it."""
         root = Path(self.root)
+        translate(root)
         if not _wanted() or _is_current(root):
             return
         try:
@@ -56,6 +59,19 @@ class ViewerHook(BuildHookInterface[Any]):
         except Exception as error:  # whatever happens, a sheet with static figures is a good sheet
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             self.app.display_warning(f"trocar is built without the interactive viewer: {reason}")
+
+
+def translate(root: Path) -> list[Path]:
+    """Make every catalogue of the site readable for gettext; where that fails it speaks English."""
+    from babel.messages.mofile import write_mo
+    from babel.messages.pofile import read_po
+
+    made = []
+    for source in sorted((root / "src" / "trocar" / "web" / "locale").rglob("*.po")):
+        with source.open("rb") as given, source.with_suffix(".mo").open("wb") as told:
+            write_mo(told, read_po(given, locale=source.parts[-3]))
+        made.append(source.with_suffix(".mo"))
+    return made
 
 
 def fetch(root: Path) -> Path:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, IntegrityError, connection, models, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    models,
+    transaction,
+)
 from made_records import EVERY_TABLE, Ground, backgrounds, plain
 
 from trocar.errors import InputError
@@ -148,3 +156,44 @@ def test_the_store_says_so_in_words_and_without_values(unit: Ground) -> None:
     assert "secret" not in str(told.value)
     with pytest.raises(InputError, match="expected one of the table lesions"):
         store.put("visits", Visit(lesion_id="nowhere", day=1.0), who="x", study=unit.study)
+
+
+def test_what_is_too_large_for_the_database_is_told_in_words(unit: Ground) -> None:
+    run = EVERY_TABLE["runs"](**plain("runs", unit.first, full=False))
+    object.__setattr__(run, "seed", 2**63)  # past what the record itself would refuse
+    with pytest.raises(InputError, match="longer or larger") as told:
+        unit.put("runs", run)
+    assert str(2**63) not in str(told.value)
+    assert not MODELS_AND_HEADS["runs"].objects.exists()  # the transaction goes on
+
+
+@pytest.mark.parametrize(
+    ("error", "sqlstate", "expected"),
+    [
+        (DataError("value too long: secret"), "22001", InputError),
+        (OperationalError("index row size 2712 exceeds: secret"), "54000", InputError),
+        (OperationalError("the server closed the connection"), "57P01", OperationalError),
+        (OperationalError("database is locked"), None, OperationalError),
+    ],
+)
+def test_a_value_that_is_refused_is_told_apart_from_a_database_that_is_gone(
+    unit: Ground,
+    monkeypatch: pytest.MonkeyPatch,
+    error: DatabaseError,
+    sqlstate: str | None,
+    expected: type[Exception],
+) -> None:
+    class Cause(Exception):
+        pass
+
+    error.__cause__ = Cause()
+    error.__cause__.sqlstate = sqlstate  # type: ignore[attr-defined]
+
+    def fail(self: Any, *_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(MODELS_AND_HEADS["visits"], "save", fail)
+    with pytest.raises(expected) as told:
+        unit.put("visits", Visit(lesion_id="ground1", day=3.0))
+    if expected is InputError:
+        assert "secret" not in str(told.value)

@@ -76,7 +76,7 @@ class Column:
 
     def fault(self, value: Any) -> str | None:
         """Why a value cannot stand in this column, or None when it can."""
-        if value is None or (value == () and self.required):
+        if value is None or (self.required and isinstance(value, tuple) and not value):
             return f"is empty; expected {self.expected}" if self.required else None
         if not self._right_type(value):
             return f"is {shown(value)}; expected {self.expected}"

@@ -8,7 +8,7 @@ changed past trocar no longer has the hash its last link tells.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -89,12 +89,21 @@ def hash_of(link: ChainEvent) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def verify(*, rows: bool = True, known_head: str | None = None) -> ChainReport:
+def verify(
+    *,
+    rows: bool = True,
+    known_head: str | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> ChainReport:
     """Walk the chain from its start; with ``rows``, hold every row against its last link too.
 
     ``known_head`` is the hash a backup or a printed page told: it must stand in the chain.
+    ``progress`` is told what is looked at, the log or a table, and the fraction done.
     """
     import json
+
+    tell = progress or (lambda step, fraction: None)
+    expected = max(ChainHead.objects.filter(pk=1).values_list("number", flat=True).first() or 0, 1)
 
     before, number, seen_head = _START, 0, known_head in (None, _START)
     last: dict[str, str | None] = {}
@@ -109,6 +118,8 @@ def verify(*, rows: bool = True, known_head: str | None = None) -> ChainReport:
         if why:
             return ChainReport(links=number, head=before, broken_at=link.number, why=why)
         number, before = link.number, link.sha256
+        if number % _BATCH == 0:
+            tell("Log", min(number / expected, 1.0) / 2)
         seen_head = seen_head or before == known_head
         if rows and link.kind == "change":
             told = json.loads(link.detail)
@@ -121,18 +132,22 @@ def verify(*, rows: bool = True, known_head: str | None = None) -> ChainReport:
     if not seen_head:
         why = "the hash told does not stand in this chain: it was written anew, or is another's"
         return ChainReport(links=number, head=before, broken_at=number + 1, why=why)
-    changed, count = _changed_rows(last) if rows else ((), 0)
+    changed, count = _changed_rows(last, tell) if rows else ((), 0)
     return ChainReport(links=number, head=before, changed_rows=changed, rows=count)
 
 
-def _changed_rows(last: dict[str, str | None]) -> tuple[tuple[str, ...], int]:
+def _changed_rows(
+    last: dict[str, str | None], tell: Callable[[str, float], None]
+) -> tuple[tuple[str, ...], int]:
     """Rows that are not as their last link says, or are there without one, or are gone."""
     wrong: list[str] = []
-    count = 0
+    count, expected = 0, max(len(last), 1)
     for table, model in MODELS_AND_HEADS.items():
         related = [f.name for f in model._meta.fields if f.many_to_one]
         for row in model.objects.select_related(*related).iterator(_BATCH):
             count += 1
+            if count % _BATCH == 0:
+                tell(table.replace("_", " "), 0.5 + min(count / expected, 1.0) / 2 * 0.99)
             subject = f"{table}:{row.uid}"
             try:
                 held = digest(to_record(row))

@@ -7,27 +7,36 @@ state in its history and a link in the log, or leaves nothing at all.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
-from django.db import IntegrityError, models, transaction
+from django.db import DataError, IntegrityError, OperationalError, connection, models, transaction
 from simple_history.utils import bulk_create_with_history
 
 from trocar.errors import InputError, TrocarError
-from trocar.model.care import ALL_TABLES, CARE_TABLES, PLANNED, Care, PlanVersion, Standing
+from trocar.model.care import (
+    CARE_TABLES,
+    PLANNED,
+    Care,
+    PlanVersion,
+    Standing,
+    Step,
+)
 from trocar.model.columns import columns, shown
-from trocar.model.study import KEYS, TABLES, DataNote, Record, Study, StudyInfo
+from trocar.model.study import KEYS, TABLES, Record, Study
 from trocar.registry import chain
 from trocar.registry.chain import Happened
 from trocar.registry.columns import OWN, reference
 from trocar.registry.convert import canonical, digest, to_fields, to_record
-from trocar.registry.models import MODELS, MODELS_AND_HEADS, Case, Note, Row
+from trocar.registry.models import MODELS, MODELS_AND_HEADS, Case, Row
 from trocar.registry.models import Study as StudyRow
 
 _BATCH = 500
+_LIMITS = "54"  # how PostgreSQL's codes of exceeded limits begin (too long for an index)
 
 
 class Conflict(TrocarError):
@@ -233,17 +242,30 @@ def _study_of_row(row: Any) -> StudyRow | None:
 
 def _save(row: Any, who: str, why: str) -> None:
     row._history_user, row._change_reason = account(who), why or None
+    with _told_in_words(row.table):
+        row.save()
+
+
+@contextmanager
+def _told_in_words(table: str) -> Iterator[None]:
+    """Writes that leave nothing behind when the database refuses a value, and say InputError."""
     try:
         with transaction.atomic():
-            row.save()
-    except IntegrityError as error:
-        raise InputError(_what_broke(row.table, error)) from error
+            yield
+    except (IntegrityError, DataError, OverflowError) as error:
+        raise InputError(_what_broke(table, error)) from error
+    except OperationalError as error:
+        # A database that is gone or locked is no fault of the row.
+        if not str(getattr(error.__cause__, "sqlstate", "")).startswith(_LIMITS):
+            raise
+        raise InputError(_what_broke(table, error)) from error
 
 
-def _what_broke(table: str, error: IntegrityError) -> str:
+def _what_broke(table: str, error: Exception) -> str:
     """A database's complaint as a sentence; its own words may hold values and are not shown."""
-    text = str(error).lower()
-    if "unique" in text:
+    if not isinstance(error, IntegrityError):
+        return f"{table}: a value is longer or larger than the database keeps; expected less of it"
+    if "unique" in str(error).lower():
         key = ", ".join(KEYS.get(table, ()) or ("key",))
         return f"{table}: a row with this {key} is there already; change that one instead"
     return f"{table}: the database does not take these values; expected what the columns allow"
@@ -354,30 +376,91 @@ def read_study(row: StudyRow, tables: Sequence[str] = tuple(TABLES)) -> Study:
     return Study(info=to_record(row), notes=notes, sha256=sha256, origin="registry", **held)
 
 
-def read_record(lesion: Any) -> Record:
-    """One lesion with everything a study knows of it."""
-    patient = lesion.patient
-    lesions = _rows("lesions", patient=patient)
-    held: dict[str, tuple[Any, ...]] = {
+def gather(lesion: Any) -> dict[str, list[Any]]:
+    """Every row of a lesion by its table, in the order they were entered.
+
+    Most tables hold nothing of most lesions: one question finds out which are worth asking.
+    """
+    held: dict[str, list[Any]] = {table: [] for table in MODELS}
+    with connection.cursor() as cursor:
+        cursor.execute(*_which(lesion))
+        there = dict(zip(_BELOW, cursor.fetchone(), strict=True))
+    order = sorted(_BELOW, key=lambda t: t != "procedures")  # others refer to these
+    procedures: dict[int, Any] = {}
+    for table in order:
+        if not there[table]:
+            continue
+        by = _BELOW[table]
+        where = {by: lesion.patient} if by == "patient" else {by: lesion}
+        if by == "procedure":
+            where = {"procedure__in": list(procedures)}
+        held[table] = list(MODELS[table].objects.filter(**where).order_by("pk"))
+        for row in held[table]:  # what it refers to is at hand
+            if by == "procedure":
+                row.procedure = procedures[row.procedure_id]
+            else:
+                setattr(row, by, lesion.patient if by == "patient" else lesion)
+        if table == "procedures":
+            procedures = {row.pk: row for row in held[table]}
+    # An exclusion names its patient or lesion without being tied to either.
+    untied = MODELS["exclusions"].objects.filter(
+        study=lesion.study, patient_id=lesion.patient.patient_id
+    )
+    held["exclusions"] = [r for r in untied if r.lesion_id in (None, lesion.lesion_id)]  # type: ignore[attr-defined]
+    return held
+
+
+def _by(table: str) -> str:
+    names = {f.name for f in MODELS[table]._meta.fields}
+    return next(n for n in ("lesion", "procedure", "patient") if n in names)
+
+
+# Table -> by what its rows belong to a lesion.
+_BELOW = {t: _by(t) for t in MODELS if t not in ("patients", "lesions", "exclusions")}
+
+
+def _which(lesion: Any) -> tuple[str, list[int]]:
+    """One question: which tables hold a row of a lesion?"""
+    parts, given = [], []
+    procedure = MODELS["procedures"]._meta.db_table
+    for table, by in _BELOW.items():
+        name = MODELS[table]._meta.db_table
+        if by == "procedure":
+            parts.append(
+                f"EXISTS(SELECT 1 FROM {name} x JOIN {procedure} p ON p.id = x.procedure_id "
+                "WHERE p.lesion_id = %s)"
+            )
+        else:
+            parts.append(f"EXISTS(SELECT 1 FROM {name} WHERE {by}_id = %s)")
+        given.append(lesion.patient_id if by == "patient" else lesion.pk)
+    return "SELECT " + ", ".join(parts), given
+
+
+def read_record(lesion: Any, held: Mapping[str, list[Any]] | None = None) -> Record:
+    """One lesion with everything a study knows of it; ``held`` is what :func:`gather` gave."""
+    held, patient = gather(lesion) if held is None else held, lesion.patient
+    # Days of death count from the first procedure of the patient, of whichever lesion.
+    others = list(MODELS["lesions"].objects.filter(patient=patient).exclude(pk=lesion.pk))
+    elsewhere = _rows("procedures", lesion__in=others) if others else []
+    for other in others:
+        other.patient = patient
+    tables: dict[str, tuple[Any, ...]] = {
         "patients": (to_record(patient),),
-        "lesions": tuple(map(to_record, lesions)),
-        "procedures": tuple(map(to_record, _rows("procedures", lesion__in=lesions))),
-        "deaths": tuple(map(to_record, _rows("deaths", patient=patient))),
+        "lesions": tuple(map(to_record, sorted([lesion, *others], key=lambda r: r.pk))),
+        "procedures": tuple(map(to_record, [*held["procedures"], *elsewhere])),
     }
-    for t in ("selection", "pain", "opioids", "visits", "complications", "leaks", "events"):
-        held[t] = tuple(map(to_record, _rows(t, lesion=lesion)))
-    study = Study(info=to_record(lesion.study), **held)  # type: ignore[arg-type]
+    for t in ("selection", "pain", "opioids", "visits", "complications", "leaks", "events",
+              "deaths"):  # fmt: skip
+        tables[t] = tuple(map(to_record, held[t]))
+    study = Study(info=to_record(lesion.study), **tables)  # type: ignore[arg-type]
     return study.record(lesion.lesion_id)
 
 
-def read_care(lesion: Any) -> Care:
-    """All that is kept about the care of one lesion."""
-    held = {}
-    for t in CARE_TABLES:
-        names = {f.name for f in MODELS[t]._meta.fields}
-        where = {"lesion": lesion} if "lesion" in names else {"procedure__lesion": lesion}
-        held[t] = tuple(map(to_record, _rows(t, **where)))
-    return Care(lesion_id=lesion.lesion_id, **held)
+def read_care(lesion: Any, held: Mapping[str, list[Any]] | None = None) -> Care:
+    """All that is kept about the care of one lesion; ``held`` is what :func:`gather` gave."""
+    held = gather(lesion) if held is None else held
+    rows = {t: tuple(map(to_record, held[t])) for t in CARE_TABLES}
+    return Care(lesion_id=lesion.lesion_id, **rows)  # type: ignore[arg-type]
 
 
 Standing_of = Callable[[Record, Care], Standing]
@@ -385,7 +468,8 @@ Standing_of = Callable[[Record, Care], Standing]
 
 def recount(lesion: Any, standing: Standing_of) -> Case:
     """Bring the worklist's line of a lesion up to date with its rows."""
-    values = _line(read_record(lesion), read_care(lesion), standing)
+    held = gather(lesion)
+    values = _line(read_record(lesion, held), read_care(lesion, held), standing)
     return Case.objects.update_or_create(lesion=lesion, defaults=values)[0]
 
 
@@ -436,6 +520,38 @@ def _line(record: Record, care: Care, standing: Standing_of) -> dict[str, Any]:
         "open_gates": now.open_gates,
         "changed_at": chain.now(),
     }
+
+
+def place_all(
+    row: StudyRow, state_of: Callable[[Record], str | None], *, who: str, why: str
+) -> int:
+    """Give every lesion of a study that never moved the state it is in; how many were placed.
+
+    ``state_of`` says which, None for one that has only been referred. Each gets its step, with its
+    history and link, as if it had been moved there.
+    """
+    with transaction.atomic():
+        moved = set(
+            MODELS["steps"].objects.filter(lesion__study=row).values_list("lesion_id", flat=True)
+        )
+        rows = {r.lesion_id: r for r in MODELS["lesions"].objects.filter(study=row)}
+        steps = []
+        for record in read_study(row).records:
+            lesion, state = rows[record.lesion_id], state_of(record)
+            if lesion.pk in moved or state is None:
+                continue
+            step = Step(
+                lesion_id=record.lesion_id, number=1, at=chain.now(), by=who, state=state,
+                reason=why,
+            )  # fmt: skip
+            steps.append(MODELS["steps"](**to_fields(step, "steps", {"lesion": lesion})))
+        if steps:
+            made = bulk_create_with_history(
+                steps, MODELS["steps"], batch_size=_BATCH, default_user=account(who),
+                default_change_reason=why,
+            )  # fmt: skip
+            _tell(made, who, "created")
+    return len(steps)
 
 
 # --- A study from outside -----------------------------------------------------------------------
@@ -544,10 +660,11 @@ def take_in(
                     row.study = head  # type: ignore[attr-defined]
                 made.append(row)
             if made:
-                made = bulk_create_with_history(
-                    made, MODELS[table], batch_size=_BATCH, default_user=user,
-                    default_change_reason=why,
-                )  # fmt: skip
+                with _told_in_words(table):
+                    made = bulk_create_with_history(
+                        made, MODELS[table], batch_size=_BATCH, default_user=user,
+                        default_change_reason=why,
+                    )  # fmt: skip
                 _tell(made, who, "created")
             if table in OWN:
                 field_name = OWN[table].removesuffix("_id")
@@ -557,11 +674,3 @@ def take_in(
         chain.log("import", who, f"study:{head.uid}", sha256=study.sha256,
                   new=dict(incoming.new), changed=len(changed))  # fmt: skip
     return incoming
-
-
-__all__ = [
-    "ALL_TABLES", "Conflict", "DataNote", "Incoming", "ItemChange", "Note", "StudyInfo", "account",
-    "approve", "compare", "content_sha256", "find", "history", "next_plan", "path_to_study", "put",
-    "read_care", "read_record", "read_study", "recount", "recount_all", "remove", "restore_plan",
-    "revoke", "take_in",
-]  # fmt: skip

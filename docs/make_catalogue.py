@@ -1,0 +1,206 @@
+"""Every text the site says, gathered from where it is said, and what has no translation yet.
+
+Templates and code are read by gettext's own rules; help and choices of the records' columns, states
+and gates are words that are translated when they are shown. ``python docs/make_catalogue.py``
+brings the catalogues up to date: new texts are entered empty (or as the sheets already say them),
+old ones leave.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parents[1] / "src" / "trocar" / "web"
+LOCALE = HERE / "locale"
+LANGUAGES = ("zh_Hant",)
+_ASKING = {
+    **dict.fromkeys(("gettext", "gettext_lazy", "gettext_noop", "_")),
+    "ngettext": (1, 2),
+    "pgettext": ((1, "c"), 2),
+}
+# Codes that are the same in every language: L1, 1a, CT, PET-CT, VAS.
+_CODE = re.compile(r"[A-Z]?\d*[a-z]?|[A-Z0-9-]{1,7}|[IV]+")
+
+
+def messages() -> dict[str, tuple[str, ...]]:
+    """Every text and where it is said: the key is the English text, plurals as ``one\\x00many``."""
+    found: dict[str, set[str]] = {}
+    for text, where in (*_of_templates(), *_of_code(), *_of_records(), *_of_rules()):
+        if text.strip() and not _CODE.fullmatch(text):
+            found.setdefault(text, set()).add(where)
+    return {text: tuple(sorted(places)) for text, places in sorted(found.items())}
+
+
+def _extracted(source: str, where: str) -> Iterator[tuple[str, str]]:
+    from babel.messages.extract import extract
+
+    for _, message, _, _ in extract("python", io.BytesIO(source.encode()), _ASKING):
+        if isinstance(message, tuple):
+            yield "\x00".join(m for m in message if m), where
+        else:
+            yield message, where
+
+
+def _of_templates() -> Iterator[tuple[str, str]]:
+    from django.utils.translation.template import templatize
+
+    for path in sorted((HERE / "templates").rglob("*")):
+        if path.suffix in (".html", ".txt"):
+            where = path.relative_to(HERE).as_posix()
+            yield from _extracted(templatize(path.read_text(encoding="utf-8"), where), where)
+
+
+def _of_code() -> Iterator[tuple[str, str]]:
+    for path in sorted(HERE.rglob("*.py")):
+        where = path.relative_to(HERE).as_posix()
+        yield from _extracted(path.read_text(encoding="utf-8"), where)
+
+
+def _of_records() -> Iterator[tuple[str, str]]:
+    from trocar.model.care import ALL_TABLES
+    from trocar.model.columns import columns
+    from trocar.model.study import DataNote, StudyInfo
+    from trocar.registry import roles
+
+    for table, record in {**ALL_TABLES, "study": StudyInfo, "notes": DataNote}.items():
+        yield table.replace("_", " "), "records"
+        for c in columns(record):
+            yield c.help, f"records/{table}"
+            if c.unit.isalpha() and len(c.unit) > 3:  # words, not symbols: days, years
+                yield c.unit, f"records/{table}"
+            yield from ((choice, f"records/{table}") for choice in c.choices)
+    for word in (*roles.ROLES, *roles.EVERY_RIGHT):
+        yield word, "roles"
+
+
+def _of_rules() -> Iterator[tuple[str, str]]:
+    """Literal sentences of gates, rules and scores: every text given by name in those modules."""
+    import trocar.pathway.workflow as workflow
+    from trocar import selection
+    from trocar.followup import walking_labels
+
+    named = {"reason", "title", "text", "meaning", "group", "label", "message"}
+    folder = Path(str(selection.__file__)).parent
+    for path in (Path(str(workflow.__file__)), *sorted(folder.glob("*.py"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg in named:
+                yield from ((t, path.name) for t in _texts(node.value))
+    yield from ((label, "followup") for label in walking_labels())
+    for words in (getattr(workflow, n, {}) for n in ("VISIT_WORDS", "_NEXT_WORDS", "_DUE_WORDS")):
+        values = words.values() if isinstance(words, dict) else words
+        yield from ((str(v), "workflow.py") for v in values)
+
+
+def _texts(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from _texts(node.body)
+        yield from _texts(node.orelse)
+
+
+def path_of(language: str) -> Path:
+    """The catalogue of a language."""
+    return LOCALE / language / "LC_MESSAGES" / "django.po"
+
+
+def read(language: str) -> Any:
+    """The catalogue as it stands; an empty one where there is none."""
+    from babel.messages.catalog import Catalog
+    from babel.messages.pofile import read_po
+
+    path = path_of(language)
+    if not path.exists():
+        return Catalog(locale=language, project="trocar", charset="utf-8")
+    with path.open("rb") as stream:
+        return read_po(stream, locale=language)
+
+
+def missing(language: str) -> list[str]:
+    """The texts without a translation."""
+    held = read(language)
+    out = []
+    for text in messages():
+        entry = held.get(text.split("\x00")[0])
+        told = entry.string if entry is not None else ""
+        if not told or (isinstance(told, tuple) and not all(told)):
+            out.append(text.replace("\x00", " / "))
+    return out
+
+
+def update(language: str) -> None:
+    """Enter new texts, as the sheets already say them where they do; let old ones go."""
+    from babel.messages.catalog import Catalog
+    from babel.messages.pofile import write_po
+
+    held, sheets = read(language), _of_sheets()
+    fresh = Catalog(locale=language, project="trocar", charset="utf-8")
+    for text, places in messages().items():
+        key: Any = tuple(text.split("\x00")) if "\x00" in text else text
+        one = key if isinstance(key, str) else key[0]
+        entry = held.get(one)
+        told: Any = "" if entry is None else entry.string
+        if not told or (isinstance(told, tuple) and not all(told)):
+            told = sheets.get(one, "")
+        if isinstance(key, tuple):
+            told = told if isinstance(told, tuple) else (told,)
+        elif isinstance(told, tuple):
+            told = told[0]
+        flags = ["python-brace-format"] if "{" in one else []
+        fresh.add(key, told, locations=[(p, 1) for p in places], flags=flags)
+    path = path_of(language)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as stream:
+        write_po(stream, fresh, width=100, sort_output=True, omit_header=False)
+    part.replace(path)
+    build(language)
+
+
+def build(language: str) -> Path:
+    """What Django reads, from the catalogue."""
+    from babel.messages.mofile import write_mo
+
+    path = path_of(language).with_suffix(".mo")
+    part = path.with_suffix(".part")
+    with part.open("wb") as stream:
+        write_mo(stream, read(language))
+    part.replace(path)
+    return path
+
+
+def _of_sheets() -> dict[str, str]:
+    """What the sheets already say in Chinese."""
+    import tomllib
+
+    from trocar import report
+
+    out: dict[str, str] = {}
+    for path in sorted(Path(str(report.__file__)).parent.glob("zh_hant*.toml")):
+        for value in tomllib.loads(path.read_text(encoding="utf-8")).values():
+            if isinstance(value, dict):
+                out |= {str(k): v for k, v in value.items() if isinstance(v, str)}
+    return out
+
+
+if __name__ == "__main__":
+    import os
+    import tempfile
+
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "trocar.web.settings")
+    os.environ.setdefault("TROCAR_HOME", tempfile.mkdtemp())
+    django.setup()
+    for name in LANGUAGES:
+        update(name)
+        lacking = missing(name)
+        print(f"{name}: {len(messages())} texts, {len(lacking)} without a translation")
+        sys.stdout.writelines(f"  {text}\n" for text in lacking[:20])

@@ -1,0 +1,1 @@
+"""The programming interface: the records of the registry as JSON, for programs with a token."""

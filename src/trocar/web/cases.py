@@ -1,0 +1,172 @@
+"""Changing a case: the store and the rules of the way through treatment, in one transaction.
+
+Pages and the programming interface come here; nothing else calls ``store.put`` for a case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import transaction
+
+from trocar.errors import InputError
+from trocar.model.care import Care, Standing, Step
+from trocar.model.study import Record, Study
+from trocar.pathway import workflow
+from trocar.registry import chain, store
+from trocar.registry.models import MODELS, MODELS_AND_HEADS, Case, Row
+
+
+def today() -> str:
+    """This day, ISO."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def standing(record: Record, care: Care) -> Standing:
+    """Where a lesion stands today."""
+    return workflow.standing(record, care, today=today())
+
+
+def enter(study: Study, *, who: str, why: str) -> Any:
+    """Take in a study and put its treated lesions where they stand; the row of the study.
+
+    A lesion with a procedure is in follow-up; where the study's own time is over, or the patient
+    has died, it is closed. The worklist's lines are not counted yet: ``store.recount_all`` does.
+    """
+    with transaction.atomic():
+        store.take_in(study, who=who, why=why)
+        row = MODELS_AND_HEADS["study"].objects.get(study_id=study.info.study_id)
+        end = study.info.period_end
+        over = end is not None and end < today()[: len(end)]
+
+        def state_of(record: Record) -> str | None:
+            if not record.procedures:
+                return None
+            return "closed" if over or record.course.death_day is not None else "follow-up"
+
+        store.place_all(row, state_of, who=who, why=why)
+    return row
+
+
+def lesions_of(row: Any) -> list[Any]:
+    """The lesions whose line in the worklist a row may change."""
+    names = {f.name for f in row._meta.fields}
+    if row.table == "lesions":
+        return [row]
+    if row.table == "patients":
+        return list(row.lesions.all())
+    if "lesion" in names:
+        return [row.lesion]
+    if "patient" in names:
+        return list(row.patient.lesions.all())
+    if "procedure" in names:
+        return [row.procedure.lesion]
+    return []
+
+
+def save(
+    table: str,
+    record: Any,
+    *,
+    who: str,
+    why: str = "",
+    study: Any = None,
+    row: Row | None = None,
+    expected: int | None = None,
+) -> Any:
+    """Keep a record and bring the worklist up to date; see :func:`trocar.registry.store.put`."""
+    with transaction.atomic():
+        kept = store.put(table, record, who=who, why=why, study=study, row=row, expected=expected)
+        for lesion in lesions_of(kept):
+            store.recount(lesion, standing)
+    return kept
+
+
+def remove(row: Any, *, who: str, why: str, expected: int | None = None) -> None:
+    """Take a row out and bring the worklist up to date."""
+    with transaction.atomic():
+        touched = [] if row.table == "lesions" else lesions_of(row)
+        if row.table == "lesions":
+            Case.objects.filter(lesion=row).delete()  # its line is derived, and goes with it
+        store.remove(row, who=who, why=why, expected=expected)
+        for lesion in touched:
+            store.recount(lesion, standing)
+
+
+def move(
+    lesion: Any,
+    state: str,
+    *,
+    who: str,
+    role: str,
+    reason: str = "",
+    overridden: Collection[str] = (),
+    seen: int | None = None,
+) -> Any:
+    """Move a case to a state that may follow; gates that are closed must be overridden by name.
+
+    ``seen`` is the number of the last step the mover saw: Conflict when there is a newer one.
+    Raises InputError naming the gates that stay closed.
+    """
+    with transaction.atomic():
+        MODELS["lesions"].objects.select_for_update().get(pk=lesion.pk)
+        record, care = store.read_record(lesion), store.read_care(lesion)
+        last = care.steps[-1].number if care.steps else 0
+        if seen is not None and seen > last:
+            raise InputError(f"seen is step {seen}; expected at most {last}, the last there is")
+        if seen is not None and seen != last:
+            row = MODELS["steps"].objects.get(lesion=lesion, number=last)
+            raise store.Conflict(row, None, care.steps[-1].by, care.steps[-1].at)
+        if state not in workflow.NEXT[care.state]:
+            every = ", ".join(workflow.NEXT[care.state])
+            raise InputError(f"from {care.state} a case goes to {every}; not to {state}")
+        gates = workflow.gates(state, record, care, today=today())
+        closed = workflow.blocked(gates, overridden, role)
+        if closed:
+            told = "; ".join(f"{g.gate}: {g.reason.format(**g.values)}" for g in closed)
+            raise InputError(f"the case cannot go to {state}: {told}")
+        used = tuple(g.gate for g in gates if g.hard and g.open is not True)
+        if used and not reason.strip():
+            raise InputError("the reason is empty; expected why gates are overridden")
+        step = Step(
+            lesion_id=lesion.lesion_id, number=last + 1, at=chain.now(), by=who, state=state,
+            overridden=used or None, reason=reason.strip() or None,
+        )  # fmt: skip
+        row = store.put("steps", step, who=who, why=reason, study=lesion.study)
+        chain.log("move", who, f"lesions:{lesion.uid}", state=state, overridden=list(used))
+        store.recount(lesion, standing)
+        return row
+
+
+def plan(lesion: Any, made: Any, *, who: str, why: str, parent: int | None) -> Any:
+    """Keep the next version of a plan; see :func:`trocar.registry.store.next_plan`."""
+    with transaction.atomic():
+        row = store.next_plan(lesion, made, who=who, why=why, parent=parent)
+        store.recount(lesion, standing)
+    return row
+
+
+def restore_plan(lesion: Any, number: int, *, who: str, why: str, parent: int) -> Any:
+    """Undo to an earlier version of the plan, as the next one."""
+    with transaction.atomic():
+        row = store.restore_plan(lesion, number, who=who, why=why, parent=parent)
+        store.recount(lesion, standing)
+    return row
+
+
+def approve(row: Any, *, who: str, expected: int | None = None) -> Any:
+    """Sign a version of a plan."""
+    with transaction.atomic():
+        kept = store.approve(row, who=who, expected=expected)
+        store.recount(row.lesion, standing)
+    return kept
+
+
+def revoke(row: Any, *, who: str, why: str) -> Any:
+    """Take back an approval."""
+    with transaction.atomic():
+        kept = store.revoke(row, who=who, why=why)
+        store.recount(row.lesion, standing)
+    return kept

@@ -1,0 +1,1 @@
+"""The pages, by what one comes to do; each module has its ``urlpatterns``."""

@@ -1,0 +1,399 @@
+"""The sheets: kept whole or not at all, faults at the field, nobody signs for another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from sheets_sent import client_of, form_with, hong_kong
+
+from trocar.errors import InputError
+from trocar.followup import omed
+from trocar.model.course import OpioidLine, Procedure
+from trocar.model.patient import Baseline
+from trocar.registry import store
+from trocar.registry.convert import to_record
+from trocar.registry.models import MODELS, ChainEvent
+from trocar.selection import decide, worst_first
+from trocar.web import cases
+from trocar.web.pages.clinic import interval
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def lesion() -> Any:
+    return hong_kong()
+
+
+@pytest.fixture
+def radiologist() -> Client:
+    return client_of("radiologist-1", "radiologist")
+
+
+@pytest.fixture
+def coordinator() -> Client:
+    return client_of("coordinator-1", "coordinator")
+
+
+def rows(table: str, lesion: Any, by: str = "lesion") -> list[Any]:
+    return list(MODELS[table].objects.filter(**{by: lesion}).order_by("pk"))
+
+
+def send(client: Client, at: str, mark: str, **typed: Any) -> Any:
+    """Open a sheet, type over some answers (``__`` stands for a dash) and send it."""
+    said = {k.replace("__", "-"): v if isinstance(v, list) else [v] for k, v in typed.items()}
+    return client.post(at, form_with(client.get(at), mark) | said)
+
+
+# --- The meeting --------------------------------------------------------------------------------
+
+
+def held(client: Client, lesion: Any, **typed: Any) -> Any:
+    at = reverse("meeting", args=[lesion.uid])
+    return send(client, at, "m-date", **{"m__date": "2026-11-20", "why": "meeting", **typed})
+
+
+def test_the_worksheet_keeps_factors_and_decision_together(
+    lesion: Any, coordinator: Client
+) -> None:
+    before = to_record(rows("selection", lesion)[0])
+    answer = held(coordinator, lesion, b__inr="1.2", m__decision="cementoplasty")
+    assert answer.status_code == 302
+    assert to_record(rows("selection", lesion)[0]) == replace(before, inr=1.2)
+    assert to_record(rows("meetings", lesion)[0]).decision == "cementoplasty"
+
+    wrong = held(coordinator, lesion, b__inr="99", m__decision="surgery first")
+    assert wrong.status_code == 422
+    assert form_with(wrong, "m-date")["b-inr"] == ["99"]
+    assert "inr" in wrong.context["parts"][0].form.errors
+    assert to_record(rows("meetings", lesion)[0]).decision == "cementoplasty"  # nothing of it
+
+
+def test_a_change_of_the_worksheet_says_why(lesion: Any, coordinator: Client) -> None:
+    answer = held(coordinator, lesion, b__inr="1.3", why="")
+    assert answer.status_code == 422
+    assert not rows("meetings", lesion)
+    assert "Say in a few words why" in answer.content.decode()
+
+
+def test_the_second_editor_of_a_worksheet_is_told(lesion: Any, coordinator: Client) -> None:
+    at = reverse("meeting", args=[lesion.uid])
+    opened = form_with(coordinator.get(at), "m-date")
+    held(client_of("radiologist-1", "radiologist"), lesion, b__inr="1.2")
+    sent = opened | {"b-inr": ["1.4"], "m-date": ["2026-11-21"], "why": ["mine"]}
+    answer = coordinator.post(at, sent)
+    assert answer.status_code == 409
+    assert form_with(answer, "m-date")["b-inr"] == ["1.4"]
+    assert "radiologist-1" in answer.content.decode()
+    assert rows("selection", lesion)[0].inr == 1.2
+    assert len(rows("meetings", lesion)) == 1
+    assert coordinator.post(at, form_with(answer, "m-date")).status_code == 302
+    assert rows("selection", lesion)[0].inr == 1.4
+
+
+def test_scores_of_what_is_typed_are_those_of_selection(lesion: Any, coordinator: Client) -> None:
+    typed = {
+        "b-ecog": "2", "b-visceral": "disseminated", "b-skeletal_lesions": "3",
+        "b-previous_chemotherapy": "yes", "b-crp_mg_dl": "2", "b-platelets_e9_l": "200",
+        "b-calcium_mg_dl": "9", "b-bilirubin_mg_dl": "0.5", "b-inr": "1.6", "b-infection": "yes",
+        "b-harrington": "III", "b-albumin_g_dl": "eleven",
+    }  # fmt: skip
+    answer = coordinator.post(reverse("meeting-scores", args=[lesion.uid]), typed)
+    baseline = Baseline(
+        lesion_id="1", ecog=2, visceral="disseminated", skeletal_lesions=3,
+        previous_chemotherapy=True, crp_mg_dl=2, platelets_e9_l=200, calcium_mg_dl=9,
+        bilirubin_mg_dl=0.5, inr=1.6, infection=True, harrington="III",
+    )  # fmt: skip
+    wanted = decide(replace(store.read_record(lesion), baseline=baseline))
+    assert answer.context["decision"] == wanted
+    assert [v for _, v, _ in answer.context["verdicts"]] == list(worst_first(wanted.verdicts))
+    assert [t for _, _, t in answer.context["verdicts"]] == [
+        v.text for v in worst_first(wanted.verdicts)
+    ]
+    assert len(answer.context["left_out"]) == 1
+    assert wanted.outcome == "not eligible"
+    assert "Katagiri" in answer.content.decode()
+    assert to_record(rows("selection", lesion)[0]).infection is not True  # nothing was kept
+
+
+def test_only_ones_own_vote_is_signed(
+    lesion: Any, coordinator: Client, radiologist: Client
+) -> None:
+    held(coordinator, lesion)
+    meeting = rows("meetings", lesion)[0]
+    member = reverse("meeting-member", args=[lesion.uid, meeting.uid])
+    sign = reverse("meeting-sign", args=[lesion.uid, meeting.uid])
+    client_of("radiologist-2", "radiologist")
+    for name in ("radiologist-1", "radiologist-2"):
+        sent = {"member_id": name, "specialty": "radiology"}
+        assert coordinator.post(member, sent).status_code == 302
+    nobody = {"member_id": "nobody-9", "specialty": "radiology"}
+    assert coordinator.post(member, nobody).status_code == 422
+
+    assert coordinator.post(sign, {"vote": "for"}).status_code == 403
+    other = {"vote": "for", "member_id": "radiologist-2", "version": "1"}
+    assert radiologist.post(sign, other).status_code == 403
+    assert [v.signed_at for v in rows("votes", lesion)] == [None, None]
+
+    assert radiologist.post(sign, {"vote": "for", "version": "1"}).status_code == 302
+    mine, theirs = rows("votes", lesion)
+    assert (mine.vote, bool(mine.signed_at), theirs.vote, theirs.signed_at) == (
+        "for", True, None, None,
+    )  # fmt: skip
+    signed = ChainEvent.objects.get(kind="sign")
+    assert (signed.who, signed.subject) == ("radiologist-1", f"votes:{mine.uid}")
+    # A signed vote is changed with a reason, over the state that was seen.
+    assert radiologist.post(sign, {"vote": "against", "version": "2"}).status_code == 422
+    stale = {"vote": "against", "version": "1", "why": "new CT"}
+    assert radiologist.post(sign, stale).status_code == 409
+    assert radiologist.post(sign, stale | {"version": "2"}).status_code == 302
+    assert rows("votes", lesion)[0].vote == "against"
+
+
+# --- Consent ------------------------------------------------------------------------------------
+
+
+def test_consent_stands_beside_the_plan(lesion: Any, coordinator: Client) -> None:
+    from trocar.model.care import PlanVersion
+
+    plan = PlanVersion(lesion_id="1", number=1, techniques=("microwave", "cement"))
+    cases.plan(lesion, plan, who="radiologist-1", why="first", parent=None)
+    at = reverse("consent", args=[lesion.uid])
+    answer = send(
+        coordinator, at, "c-date", c__date="2026-11-21", c__techniques=["cement"],
+        c__risks=["cement leak", "infection"], c__capacity="yes", c__form_version="3.1",
+    )  # fmt: skip
+    assert answer.status_code == 302
+    kept = to_record(rows("consents", lesion)[0])
+    assert (kept.number, kept.techniques, kept.holds) == (1, ("cement",), True)
+    compared = coordinator.get(at).context["compared"]
+    assert compared == [("microwave", False, True, "stop"), ("cement", True, True, "ok")]
+
+    change = reverse("consent-row", args=[lesion.uid, rows("consents", lesion)[0].uid])
+    bare = send(coordinator, change, "c-date", c__withdrawn="2026-11-22", why="phoned")
+    assert bare.status_code == 422
+    assert "note" in bare.context["form"].errors
+    told = {"c__withdrawn": "2026-11-22", "c__note": "prefers radiotherapy", "why": "phoned"}
+    assert send(coordinator, change, "c-date", **told).status_code == 302
+    assert not to_record(rows("consents", lesion)[0]).holds
+
+
+# --- The procedure ------------------------------------------------------------------------------
+
+
+def procedure(client: Client, lesion: Any, **typed: Any) -> Any:
+    at = reverse("procedure", args=[lesion.uid])
+    return send(client, at, "p-date", **{"p__date": "2026-11-25", "p__operator_id": "op", **typed})
+
+
+LINES = {
+    "p__procedure_id": "new-1",
+    "devices__0__kind": "cement", "devices__0__name": "Cement A", "devices__0__lot": "L7",
+    "injections__0__start_s": "240", "injections__0__end_s": "400", "injections__0__volume_ml": "4",
+    "injection_events__0__second": "300", "injection_events__0__event": "leak detected",
+    "ablations__0__kind": "microwave", "ablations__0__power_w": "40",
+}  # fmt: skip
+
+
+def test_a_procedure_is_kept_with_all_its_lines(lesion: Any, coordinator: Client) -> None:
+    answer = procedure(coordinator, lesion, **LINES)
+    assert answer.status_code == 302
+    made = MODELS["procedures"].objects.get(procedure_id="new-1")
+    for table in ("devices", "injections", "injection_events", "ablations"):
+        assert len(rows(table, made, "procedure")) == 1, table
+    assert rows("injections", made, "procedure")[0].number == 1
+    # A second line is added; what stands is left alone, in content and in version.
+    more = {"injections__1__start_s": "500", "injections__count": "2", "why": "second mix"}
+    assert send(coordinator, answer.url, "p-date", **more).status_code == 302
+    assert [(r.number, r.version) for r in rows("injections", made, "procedure")] == [
+        (1, 1), (2, 1),
+    ]  # fmt: skip
+
+
+def test_a_procedure_with_one_wrong_line_keeps_nothing(lesion: Any, coordinator: Client) -> None:
+    wrong = LINES | {"injections__0__end_s": "100"}
+    answer = procedure(coordinator, lesion, **wrong)
+    assert answer.status_code == 422
+    sent = form_with(answer, "p-date")
+    assert (sent["injections-0-end_s"], sent["devices-0-lot"]) == (["100"], ["L7"])
+    assert "end_s" in str(answer.context["sections"][1][2][0].form.errors)
+    assert not MODELS["procedures"].objects.filter(procedure_id="new-1").exists()
+    assert not MODELS["devices"].objects.filter(lot="L7").exists()
+
+
+def test_lines_are_added_and_only_removed_by_who_may(
+    lesion: Any, coordinator: Client, radiologist: Client
+) -> None:
+    line = coordinator.get(reverse("procedure-line", args=[lesion.uid, "devices", 3]))
+    assert b"devices-3-lot" in line.content
+    assert b'name="devices-count" value="4"' in line.content
+    assert (
+        coordinator.get(reverse("procedure-line", args=[lesion.uid, "pain", 1])).status_code == 404
+    )
+    plain = procedure(coordinator, lesion, **LINES, add="devices")
+    assert plain.status_code == 200
+    assert form_with(plain, "p-date")["devices-count"] == ["2"]
+    at = procedure(coordinator, lesion, **LINES).url
+    gone = {"devices__0__remove": "on", "why": "not used"}
+    assert send(coordinator, at, "p-date", **gone).status_code == 403
+    assert MODELS["devices"].objects.filter(lot="L7").exists()
+    assert send(radiologist, at, "p-date", **gone).status_code == 302
+    assert not MODELS["devices"].objects.filter(lot="L7").exists()
+
+
+# --- Follow-up ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dated(lesion: Any) -> Any:
+    """A lesion whose procedure has a full date, of the same cohort."""
+    row = rows("procedures", lesion)[0]
+    made: Procedure = replace(to_record(row), date="2026-09-01")
+    cases.save("procedures", made, who="t", why="date", row=row, study=lesion.study)
+    return lesion
+
+
+def asked(client: Client, lesion: Any, **typed: Any) -> Any:
+    at = reverse("visit", args=[lesion.uid])
+    return send(client, at, "pain-seen", **{"date": "2026-11-20", "instrument": "NRS", **typed})
+
+
+OXYCODONE = {
+    "o__0__drug": "oxycodone", "o__0__route": "oral", "o__0__dose": "40", "o__0__unit": "mg/day",
+}  # fmt: skip
+
+
+def test_a_call_keeps_pain_opioids_and_visit(dated: Any, coordinator: Client) -> None:
+    answer = asked(coordinator, dated, pain="3-4", v__walking="3", v__satisfied="yes", **OXYCODONE)
+    assert answer.status_code == 302
+    course = store.read_record(dated).course
+    score = course.pain.on(80)
+    assert score is not None
+    assert (score.low, score.high, score.instrument) == (3, 4, "NRS")
+    assert [(line.drug, line.dose) for line in course.opioids.on(80)] == [("oxycodone", 40)]
+    assert [(v.day, v.walking, v.satisfied) for v in course.visits] == [(80, 3, True)]
+    shown = coordinator.get(reverse("visit", args=[dated.uid])).context
+    assert shown["last"]["pain"][0] == (80, "3-4")
+    assert len(shown["last"]["pain"]) == 2
+
+
+def test_a_call_is_kept_whole_or_not_at_all(
+    dated: Any, coordinator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = store.put
+
+    def breaks(table: str, *args: Any, **said: Any) -> Any:
+        if table == "opioids":
+            raise InputError("opioids: the disk is full")
+        return put(table, *args, **said)
+
+    monkeypatch.setattr(store, "put", breaks)
+    before = [MODELS[t].objects.count() for t in ("pain", "visits", "opioids")]
+    links = ChainEvent.objects.count()
+    answer = asked(coordinator, dated, pain="3", v__walking="3", **OXYCODONE)
+    assert answer.status_code == 422
+    assert form_with(answer, "pain-seen")["pain"] == ["3"]
+    assert [MODELS[t].objects.count() for t in ("pain", "visits", "opioids")] == before
+    assert ChainEvent.objects.count() == links
+
+
+def test_faults_of_a_call_stand_at_their_fields(dated: Any, coordinator: Client) -> None:
+    answer = asked(coordinator, dated, pain="12", v__walking="9", o__0__drug="morphine")
+    call = answer.context["call"]
+    assert answer.status_code == 422
+    assert "pain" in call.form.errors
+    assert "walking" in call.visit.form.errors
+    assert {"dose", "unit"} <= set(call.opioids[0].form.errors)
+    assert form_with(answer, "pain-seen")["v-walking"] == ["9"]
+    silent = asked(coordinator, dated, pain="")
+    assert "missing_reason" in silent.context["call"].visit.form.errors
+    twice = asked(coordinator, dated, pain="3", day="12")
+    assert "day" in twice.context["call"].form.errors
+    assert not rows("visits", dated)
+    assert asked(coordinator, dated, pain="", v__missing_reason="in hospital").status_code == 302
+
+
+def test_a_call_without_a_dated_procedure_asks_for_the_day(
+    lesion: Any, coordinator: Client
+) -> None:
+    answer = asked(coordinator, lesion, pain="3")
+    assert answer.status_code == 422
+    assert "day" in answer.context["call"].form.errors
+    assert asked(coordinator, lesion, pain="3", date="", day="300").status_code == 302
+    assert rows("visits", lesion)[0].day == 300
+
+
+def test_a_visit_is_changed_and_the_second_editor_is_told(dated: Any, coordinator: Client) -> None:
+    asked(coordinator, dated, pain="3", v__walking="3", **OXYCODONE)
+    at = reverse("visit-row", args=[dated.uid, rows("visits", dated)[0].uid])
+    opened = form_with(coordinator.get(at), "pain-seen")
+    other = client_of("radiologist-1", "radiologist")
+    changed = {"pain": "2", "o__0__dose": "20", "why": "misheard"}
+    assert send(other, at, "pain-seen", **changed).status_code == 302
+    course = store.read_record(dated).course
+    assert str(course.pain.on(80)) == "2"
+    assert course.opioids.on(80)[0].dose == 20
+    assert len(course.visits) == 1
+    answer = coordinator.post(at, opened | {"pain": ["5"], "why": ["mine"]})
+    assert answer.status_code == 409
+    assert str(store.read_record(dated).course.pain.on(80)) == "2"
+    assert form_with(answer, "pain-seen")["pain"] == ["5"]
+
+
+def test_opioids_typed_are_reckoned_as_followup_does(dated: Any, coordinator: Client) -> None:
+    at = reverse("visit-reckon", args=[dated.uid])
+    sent = {k.replace("__", "-"): v for k, v in OXYCODONE.items()} | {"date": "2026-11-20"}
+    answer = coordinator.post(at, sent)
+    line = OpioidLine(lesion_id="1", day=0, drug="oxycodone", route="oral", dose=40, unit="mg/day")
+    assert answer.context["omed"].mg_per_day == omed([line]).mg_per_day == 60
+    assert answer.context["day"] == 80
+    assert b"2026-11-20" in answer.content
+    unknown = coordinator.post(at, sent | {"o-0-drug": "methadone"})
+    assert unknown.context["omed"].mg_per_day is None
+    half = coordinator.post(at, {"o-0-drug": "morphine", "date": "2026-11-20"})
+    assert half.context["opioid_faults"]
+    assert not rows("opioids", dated)
+
+
+def test_an_interval_is_read() -> None:
+    assert interval("9–10") == (9, 10)
+    assert interval("2,5") == (2.5, None)
+    for wrong in ("11", "5-3", "3-4-5", "x", "nan", "-1"):
+        with pytest.raises(InputError):
+            interval(wrong)
+
+
+# --- Complications ------------------------------------------------------------------------------
+
+
+def test_a_complication_with_a_device_asks_for_the_yellow_card(
+    lesion: Any, coordinator: Client
+) -> None:
+    at = reverse("complication", args=[lesion.uid])
+    told = {"h__day": "2", "h__event": "fever", "h__cirse": "3", "h__device_related": "yes"}
+    silent = send(coordinator, at, "h-day", **told)
+    assert silent.status_code == 422
+    assert "yellow_card" in silent.context["form"].errors
+    assert form_with(silent, "h-day")["h-cirse"] == ["3"]
+    before = len(rows("complications", lesion))
+    assert send(coordinator, at, "h-day", **told, h__yellow_card="no").status_code == 302
+    assert len(rows("complications", lesion)) == before + 1
+    kept = to_record(rows("complications", lesion)[-1])
+    assert (kept.cirse, kept.yellow_card) == (3, False)
+    assert "yellowcard.mhra.gov.uk" in coordinator.get(at).content.decode()
+
+
+# --- Who may ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["meeting", "consent", "procedure", "visit", "complication"])
+@pytest.mark.parametrize("role", ["referrer", "audit lead", "researcher", "administrator"])
+def test_who_only_looks_opens_no_sheet(lesion: Any, name: str, role: str) -> None:
+    client = client_of("looks", role)
+    at = reverse(name, args=[lesion.uid])
+    assert client.get(at).status_code == 403
+    assert client.post(at, {}).status_code == 403
