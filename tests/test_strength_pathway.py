@@ -223,7 +223,7 @@ def test_without_dask_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.slow
 def test_the_demo_loads_the_bone_and_goes_on_where_it_cannot(tmp_path: Path) -> None:
-    short = ["--no-cement", "--no-ablation", "--no-viewer"]
+    short = ["--no-cement", "--no-ablation", "--no-viewer", "--no-serve"]
     for bone, can in (("vertebra_l3", True), ("pubic_ramus", False)):
         out = tmp_path / bone
         result = runner.invoke(cli.app, ["demo", "--bone", bone, "--out", str(out), *short])

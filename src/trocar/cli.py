@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,9 +127,15 @@ def demo(
         bool, typer.Option("--strength/--no-strength", help="Load the bone, before and after.")
     ] = True,
     runs: Annotated[int, typer.Option(help="Simulated injections in the leak forecast.")] = 48,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve/--no-serve", help="End in a registry for the browser; --json has none."
+        ),
+    ] = True,
     as_json: Json = False,
 ) -> None:
-    """Carry a synthetic patient through plan, heat, cement, the CT afterwards and strength."""
+    """Carry a synthetic patient through every step, and show a registry that holds it."""
     from trocar import pathway
     from trocar.phantom import make
     from trocar.phantom.files import as_scan
@@ -163,10 +170,9 @@ def demo(
             )
             files |= write_ablation_case(out, heated, language=language, viewer=viewer)
         if cement and planned.plan.options:
-            case, assessed, more = _demo_cement(
-                planned, patient, out, runs, seed, language, viewer, terminal.part(whole, 0.5, last)
+            case, assessed = _demo_cement(
+                planned, patient, runs, seed, terminal.part(whole, 0.5, last)
             )
-            files |= more
         loaded = None
         if strength:
             try:
@@ -176,9 +182,26 @@ def demo(
                 files |= more
             except InputError as error:  # such as a bone that is not whole in the image
                 print(f"no strength: {error}", file=sys.stderr)
+        if case is not None and assessed is not None:
+            from trocar.pathway.cement import write_cement, write_result
+
+            borne = None if loaded is None else loaded.strength
+            case, assessed = replace(case, strength=borne), replace(assessed, strength=borne)
+            files |= write_cement(out, case, language=language, viewer=viewer)
+            files |= write_result(out, assessed, language=language, viewer=viewer)
     terminal.say_planned(
         planned, files, as_json, (case, assessed), ablation=heated, strength=loaded
     )
+    if serve and not as_json:
+        from trocar.web.demo import Computed, show
+
+        show(
+            out / "registry",
+            seed=seed,
+            computed=Computed(
+                planned=planned, files=files, ablated=heated, cemented=case, assessed=assessed
+            ),
+        )
 
 
 _DEMO_CUBE_MM = 1.5  # a third of the time of the finest, and nearly the same ratios
@@ -209,9 +232,8 @@ def _demo_strength(
 
 
 def _demo_cement(
-    planned: Planned, patient: Phantom, out: Path, runs: int, seed: int, language: str,
-    viewer: bool, tell: Callable[[str, float], None],
-) -> tuple[CementCase, AssessedCase, dict[str, Path]]:  # fmt: skip
+    planned: Planned, patient: Phantom, runs: int, seed: int, tell: Callable[[str, float], None],
+) -> tuple[CementCase, AssessedCase]:  # fmt: skip
     """The synthetic patient's cement, and a CT afterwards on which not all went as foreseen."""
     import numpy as np
 
@@ -224,7 +246,6 @@ def _demo_cement(
     case = steps.cement_lesion(
         planned, runs=runs, seed=seed, command="trocar demo", progress=terminal.part(tell, 0.0, 0.7)
     )
-    files = steps.write_cement(out, case, language=language, viewer=viewer)
     tell("CT afterwards", 0.75)
     drawn = np.random.default_rng([seed, 5]).uniform(0.1, 0.9, len(Constants.names()))
     bed = read_bed(planned.scan.volume, planned.anatomy, planned.lesion)
@@ -239,11 +260,9 @@ def _demo_cement(
         lesion=planned.lesion,
         predicted=case.injection.fill,
         command="trocar demo",
-        progress=terminal.part(tell, 0.8, 0.95),
+        progress=terminal.part(tell, 0.8, 1.0),
     )
-    files |= steps.write_result(out, assessed, language=language, viewer=viewer)
-    tell("sheet", 1.0)
-    return case, assessed, files
+    return case, assessed
 
 
 @app.command()
@@ -312,6 +331,10 @@ def cement(
     ] = 0.0,
     needles: Annotated[int, typer.Option(help="How many needles cement goes through.")] = 1,
     runs: Annotated[int, typer.Option(help="Simulated injections in the leak forecast.")] = 256,
+    strength: Annotated[
+        bool,
+        typer.Option("--strength/--no-strength", help="Show on the sheet what the bone bears."),
+    ] = True,
     language: Language = "en",
     seed: Seed = 0,
     viewer: Viewer = True,
@@ -335,6 +358,7 @@ def cement(
             needles_per_lesion=max(2, needles),
             language=language,
             viewer=viewer,
+            strength=strength,
             seed=seed,
             options={
                 "cement": kind,
@@ -524,6 +548,10 @@ def assess(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the sheet.")] = Path(
         "trocar-result"
     ),
+    strength: Annotated[
+        bool,
+        typer.Option("--strength/--no-strength", help="Show on the sheet what the bone bears."),
+    ] = True,
     language: Language = "en",
     viewer: Viewer = True,
     as_json: Json = False,
@@ -551,6 +579,7 @@ def assess(
             pre_series=pre_series,
             language=language,
             viewer=viewer,
+            strength=strength,
             progress=tell,
         )
     if as_json:
@@ -748,6 +777,88 @@ def audit(
     print(f"result  {headline(audited, speaker)}")
     print(f"page    {files['page']}")
     print(NOTICE)
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to answer at; 127.0.0.1 reaches this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="Ask nothing: make up and print the first password."),
+    ] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes that answer; left out: 2 at most.")
+    ] = None,
+) -> None:
+    """Run the registry for the browser; the first time it makes its database and administrator."""
+    from trocar.web.serve import serve as run
+
+    run(host, port, yes=yes, processes=processes)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Zip to write; it must not be there yet.")],
+) -> None:
+    """Write the whole registry, its history, log, accounts and files, into one zip."""
+    from trocar.web.serve import prepare
+
+    prepare()
+    from trocar.web.backup import backup as write
+
+    kept = write(file)
+    print(f"{kept.path}: {kept.rows} rows, {kept.files} files, {kept.links} links of the log")
+    print(f"head  {kept.head}   (keep this elsewhere: it proves the log later)")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="Zip that 'trocar backup' wrote.")],
+    head: Annotated[
+        str | None, typer.Option(help="The head that was printed with the backup.")
+    ] = None,
+) -> None:
+    """Make the registry of a backup in an empty database: all of it, or nothing."""
+    from trocar.web.serve import prepare
+
+    prepare()
+    from trocar.web.backup import restore as read
+
+    kept = read(file, head=head)
+    print(f"{kept.rows} rows and {kept.files} files restored; the log holds ({kept.links} links)")
+
+
+@app.command()
+def verify(
+    head: Annotated[
+        str | None, typer.Option(help="A head printed earlier; it must stand in the log.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that no link of the log and no row was changed unseen; name the first that was."""
+    from trocar.web.serve import prepare
+
+    prepare()
+    from trocar.registry.chain import verify as walk
+
+    report = walk(known_head=head)
+    if as_json:
+        from dataclasses import asdict
+
+        print(json.dumps(asdict(report) | {"sound": report.sound}, indent=1))
+        if not report.sound:
+            raise typer.Exit(1)
+        return
+    if report.broken_at is not None:
+        raise InputError(f"the log is broken at link {report.broken_at}: {report.why}")
+    if report.changed_rows:
+        rows = ", ".join(report.changed_rows)
+        raise InputError(f"rows are not as the log tells; changed past trocar: {rows}")
+    print(f"sound: {report.links} links, {report.rows} rows")
+    print(f"head  {report.head}")
 
 
 studies = typer.Typer(
