@@ -1,9 +1,10 @@
 """`registry-load`: a registry of 50 000 lesions, thirty people at once, on this machine alone.
 
 A synthetic cohort goes in through the registry's own import; the real server is started; thirty
-clients, each logged in, open worklist pages and cases and save visits, thinking for three seconds on
-average between two clicks. Told are the 50th and 95th percentile of each kind of answer, and how long the
-audit of the whole registry takes. Bars: 95th percentiles under 300 ms, the audit under 60 s.
+clients, each logged in, open worklist pages and cases and save visits, thinking for three seconds
+on average between two clicks. Told are the 50th and 95th percentile of each kind of answer, and how
+long the audit of the whole registry takes. Bars: 95th percentiles under 300 ms, the audit under
+60 s.
 
     python benchmarks/registry_load.py                    # 50 000 lesions, some minutes to fill
     python benchmarks/registry_load.py --lesions 2000 --seconds 20

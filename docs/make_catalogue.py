@@ -31,7 +31,7 @@ _CODE = re.compile(r"[A-Z]?\d*[a-z]?|[A-Z0-9-]{1,7}|[IV]+")
 def messages() -> dict[str, tuple[str, ...]]:
     """Every text and where it is said: the key is the English text, plurals as ``one\\x00many``."""
     found: dict[str, set[str]] = {}
-    for text, where in (*_of_templates(), *_of_code(), *_of_records(), *_of_rules()):
+    for text, where in (*_of_templates(), *_of_code(), *_of_records(), *_of_rules(), *_of_facts()):
         if text.strip() and not _CODE.fullmatch(text):
             found.setdefault(text, set()).add(where)
     return {text: tuple(sorted(places)) for text, places in sorted(found.items())}
@@ -93,9 +93,19 @@ def _of_rules() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.keyword) and node.arg in named:
                 yield from ((t, path.name) for t in _texts(node.value))
     yield from ((label, "followup") for label in walking_labels())
+    yield "local arrangement", "workflow.py"  # what a gate names in place of a clause
     for words in (getattr(workflow, n, {}) for n in ("VISIT_WORDS", "_NEXT_WORDS", "_DUE_WORDS")):
         values = words.values() if isinstance(words, dict) else words
         yield from ((str(v), "workflow.py") for v in values)
+
+
+def _of_facts() -> Iterator[tuple[str, str]]:
+    """Titles and standards of the audit's rules, which are gates of closing a case."""
+    from trocar.facts.source import load
+
+    for rule in load("governance").data["rules"]:
+        yield rule["title"], "governance.toml"
+        yield rule["standard"], "governance.toml"
 
 
 def _texts(node: ast.expr) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""The registry's and the site's tests once more, on PostgreSQL."""
+"""The registry's tests and those of what the site writes and asks, once more, on PostgreSQL.
+
+Tests of pages' words, forms and hostile files ask nothing of a database that SQLite does not tell.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parent
+SITE = ("accounts", "api", "cases", "clinic", "daily", "exchange", "jobs", "plans_pages", "work")
 
 
 @pytest.mark.slow
@@ -23,7 +27,7 @@ def test_the_same_tests_pass_on_postgresql() -> None:
     why = postgres.missing()
     if why is not None:
         pytest.skip(why)
-    folders = [str(f) for f in (TESTS / "registry", TESTS / "web") if f.is_dir()]
+    asked = [str(TESTS / "registry"), *(str(TESTS / "web" / f"test_{name}.py") for name in SITE)]
     # The settings of the tests are found by the ini file, as for any other run.
     environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
     with postgres.throw_away() as url:
@@ -32,7 +36,7 @@ def test_the_same_tests_pass_on_postgresql() -> None:
                 sys.executable,
                 "-m",
                 "pytest",
-                *folders,
+                *asked,
                 "-m",
                 "not browser and not slow",
                 "-q",

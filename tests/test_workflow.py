@@ -33,6 +33,7 @@ from trocar.model.care import (
 )
 from trocar.model.course import (
     Course,
+    Death,
     Device,
     Event,
     OpioidSeries,
@@ -42,7 +43,7 @@ from trocar.model.course import (
     Visit,
 )
 from trocar.model.patient import Baseline, PainfulLesion, Patient
-from trocar.model.study import Record
+from trocar.model.study import Record, Study, StudyInfo
 from trocar.pathway import workflow
 from trocar.pathway.workflow import (
     NEXT,
@@ -59,7 +60,10 @@ from trocar.pathway.workflow import (
 )
 
 STUDY = example_study()
-ROLES = ("referrer", "coordinator", "radiologist", "audit lead", "researcher", "administrator")
+ROLES = (
+    "referrer", "coordinator", "radiologist", "specialist", "audit lead", "researcher",
+    "administrator",
+)  # fmt: skip
 TODAY, DONE = "2026-03-20", "2026-03-16"
 WAY = ("referred", "selection", "meeting", "consent", "planning", "ready", "treated", "follow-up",
        "closed")  # fmt: skip
@@ -194,7 +198,7 @@ def test_what_has_nothing_stops(state: str) -> None:
         | {"E1", "E2", "E3", "E5", "E8", "E10", "E12", "N1"},
         "ready": {"consent", "arrangements", "meeting", "signatures", "plan"}
         | {"E1", "E2", "E3", "E4", "E5", "E7", "E8", "E9", "E10", "E12", "N1"},
-        "treated": {"consent", "plan", "procedure"},
+        "treated": {"consent", "plan", "procedure", "meeting", "signatures"},
         "follow-up": {"assessment"},
         "closed": {"ended"},
     }[state]
@@ -304,6 +308,21 @@ DRAFT = replace(PLAN, number=2, parent=1, approved_by=None, approved_at=None)
             "dissent",
             False,
         ),
+        # of a vertebra the radiologist and the spinal surgeon must be for it
+        (
+            "consent",
+            {},
+            {"votes": (vote("radiology"), vote("spinal surgery", "against"))},
+            "signatures",
+            False,
+        ),
+        (
+            "consent",
+            {},
+            {"votes": (vote("radiology", "abstained"), vote("spinal surgery"))},
+            "signatures",
+            False,
+        ),
         # consent
         ("planning", {}, {"consents": ()}, "consent", None),
         ("planning", {}, signed(date=None), "consent", False),
@@ -325,6 +344,7 @@ DRAFT = replace(PLAN, number=2, parent=1, approved_by=None, approved_at=None)
             True,
         ),
         ("planning", {}, signed(capacity=None), "capacity", None),
+        ("planning", {}, signed(capacity=False), "capacity", False),
         ("planning", {"audit_registered": False}, {}, "arrangements", False),
         ("planning", {"governance_approved": None}, {}, "arrangements", None),
         ("ready", {}, signed(withdrawn="2026-03-09"), "consent", False),
@@ -340,6 +360,43 @@ DRAFT = replace(PLAN, number=2, parent=1, approved_by=None, approved_at=None)
         ("ready", {}, planned(verdict="unknown"), "plan verdict", None),
         # the procedure
         ("treated", done(), {"plans": (PLAN, DRAFT)}, "plan", False),
+        (
+            "treated",
+            done(),
+            {"plans": (replace(PLAN, approved_at="2026-03-17T00:10:00Z"),)},
+            "plan",
+            False,
+        ),
+        (
+            "treated",
+            done(),
+            {"plans": (replace(PLAN, approved_at="2026-03-16T07:00:00Z"),)},
+            "plan",
+            True,
+        ),
+        # the team, as it stood on the day
+        (
+            "treated",
+            done(),
+            {"meetings": (MEETING, replace(MEETING, date="2026-03-10", decision="radiotherapy"))},
+            "meeting",
+            False,
+        ),
+        (
+            "treated",
+            done(),
+            {"meetings": (MEETING, replace(MEETING, date="2026-03-17", decision="radiotherapy"))},
+            "meeting",
+            True,
+        ),
+        (
+            "treated",
+            done(date="2026-03"),
+            {"meetings": (MEETING, replace(MEETING, date="2026-03-17", decision="radiotherapy"))},
+            "meeting",
+            False,
+        ),
+        ("treated", done(), {"votes": ()}, "signatures", False),
         ("treated", {}, {}, "procedure", False),
         ("treated", done(date=None), {}, "procedure", None),
         ("treated", done(date="2026-03"), {}, "procedure", None),
@@ -365,6 +422,9 @@ DRAFT = replace(PLAN, number=2, parent=1, approved_by=None, approved_at=None)
         ("closed", done(), {}, "audit anaesthesia", False),
         # death
         ("ready", {"course": course(death_day=3.0)}, {}, "alive", False),
+        # on a day that nobody counted, before anything was done
+        ("ready", {"course": course(death_recorded=True)}, {}, "alive", False),
+        ("selection", {"course": course(death_recorded=True)}, {}, "alive", False),
     ],
 )
 def test_a_gate(
@@ -435,7 +495,7 @@ def test_nobody_overrides_consent(consents: tuple[Consent, ...], state: str, rol
         ("ready", "alive", set()),
         ("treated", "procedure", set()),
         ("consent", "signatures", {"radiologist"}),
-        ("closed", "ended", {"radiologist", "administrator"}),
+        ("closed", "ended", {"radiologist"}),
     ],
 )
 def test_who_may_override(state: str, gate: str, roles: set[str]) -> None:
@@ -452,6 +512,66 @@ def test_a_vertebra_without_a_spinal_surgeon_stays_closed() -> None:
     told = record("L3", mdt_members=("radiology", "oncology"))
     assert stopped("consent", told, care("meeting")) == {"E5"}
     assert stopped("consent", record("ilium"), c) == set()
+
+
+@pytest.mark.parametrize(
+    ("state", "changed", "cared", "gate"),
+    [
+        ("consent", {"mdt_members": ("radiology",)}, {}, "E5"),
+        ("ready", {"infection": True}, {}, "E8"),
+        ("ready", {}, planned(verdict="stop"), "plan verdict"),
+        ("planning", {}, signed(capacity=False), "capacity"),
+        ("ready", {}, signed(capacity=False), "capacity"),
+        (
+            "treated",
+            done(),
+            {"meetings": (MEETING, replace(MEETING, date="2026-03-10", decision="radiotherapy"))},
+            "meeting",
+        ),
+    ],
+)
+def test_nobody_overrides_what_is_known_to_be_missing(
+    state: str, changed: dict[str, Any], cared: dict[str, Any], gate: str
+) -> None:
+    r, c = record(**changed), care(before(state), **cared)
+    for role in ROLES:
+        found = gates(state, r, c, today=TODAY)
+        left = blocked(found, {g.gate for g in found}, role)
+        assert gate in {g.gate for g in left}, role
+
+
+@pytest.mark.parametrize(
+    ("state", "changed", "cared", "gate"),
+    [
+        ("consent", {"mdt_members": None}, {}, "E5"),
+        ("ready", {"infection": None}, {}, "E8"),
+        ("ready", {}, planned(verdict="unknown"), "plan verdict"),
+    ],
+)
+def test_what_is_not_known_a_radiologist_may_answer_for(
+    state: str, changed: dict[str, Any], cared: dict[str, Any], gate: str
+) -> None:
+    g = of(state, record(**changed), care(before(state), **cared))[gate]
+    assert g.open is None
+    assert [r for r in ROLES if may_override(r, g)] == ["radiologist"]
+
+
+def test_of_who_died_untreated_nothing_is_due() -> None:
+    """A death without a day that counts from a procedure is a death all the same."""
+    lesion = record().lesion
+    study = Study(
+        info=StudyInfo(study_id="s", title="t"),
+        patients=(record().patient,),
+        lesions=(lesion,),
+        deaths=(Death(patient_id="P", date="2026-03-12"),),
+    )
+    r = study.record("1")
+    assert (r.course.died, r.course.death_day) == (True, None)
+    coming = Meeting(lesion_id="1", date="2026-03-25")
+    found = standing(r, care("meeting", meetings=(coming,)), today=TODAY)
+    assert (found.next_due, found.due_what) == ("", "")
+    assert "alive" in stopped("consent", r, care("meeting"))
+    assert not record().course.died
 
 
 GATE = st.builds(
@@ -509,9 +629,12 @@ def test_after_reopening_old_rows_open_nothing() -> None:
     left = stopped("planning", r, c, "2026-06-20")
     assert {"consent", "meeting", "signatures"} <= left
     c = replace(c, steps=(*STEPS, *again))
-    assert stopped("treated", r, c, "2026-06-20") == {"consent", "plan", "procedure"}
+    stop = {"consent", "plan", "procedure", "meeting", "signatures"}
+    assert stopped("treated", r, c, "2026-06-20") == stop
     new = replace(
         c,
+        meetings=(MEETING, replace(MEETING, date="2026-06-02")),
+        votes=tuple(replace(v, date="2026-06-02") for v in VOTES),
         consents=(CONSENT, replace(CONSENT, number=2, date="2026-06-03")),
         plans=(PLAN, replace(PLAN, number=2, made_at="2026-06-04T08:00:00Z")),
     )
@@ -615,7 +738,7 @@ def test_the_hong_kong_lesions(r: Record) -> None:
         c = Care(lesion_id=r.lesion_id, steps=steps)
         left = stopped(state, r, c)
         assert ("consent" in left) is (state in ("planning", "ready", "treated"))
-        assert ("signatures" in left) is (state in ("consent", "planning", "ready"))
+        assert ("signatures" in left) is (state in ("consent", "planning", "ready", "treated"))
         # CT after the cement, and a dated procedure, are in the paper.
         assert not left & {"procedure", "assessment", "alive"}
     closed = Care(

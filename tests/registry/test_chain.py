@@ -10,8 +10,9 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from made_records import Ground
 
-from trocar.model.course import Visit
-from trocar.registry import chain
+from trocar.model.course import Device, Visit
+from trocar.model.study import StudyInfo
+from trocar.registry import chain, store
 from trocar.registry.models import MODELS, MODELS_AND_HEADS, ChainEvent, ChainHead
 
 pytestmark = pytest.mark.django_db
@@ -184,6 +185,75 @@ def test_a_row_deleted_or_added_past_the_store_is_found(unit: Ground) -> None:
     added = MODELS["visits"](lesion=unit.lesion(), day=60.0)
     added.save_without_historical_record()
     assert set(chain.verify().changed_rows) == {f"visits:{row.uid} (gone)", f"visits:{added.uid}"}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("note", "as wished"), ("history_change_reason", "another reason"), ("history_user_id", None),
+     ("history_date", "2020-01-01T00:00:00+00:00"), ("history_type", "~"), ("version", 7)],
+)  # fmt: skip
+def test_a_changed_state_of_the_history_is_found(unit: Ground, column: str, value: Any) -> None:
+    row = unit.put("visits", Visit(lesion_id="ground1", day=30.0, note="as typed"))
+    unit.put(
+        "visits", Visit(lesion_id="ground1", day=30.0, note="mended"), row=row, expected=1
+    )  # fmt: skip
+    assert chain.verify().sound
+    table = MODELS["visits"].history.model._meta.db_table
+    with unguarded() as cursor:
+        cursor.execute(f"UPDATE {table} SET {column} = %s WHERE version = 1", [value])
+    assert chain.verify().changed_rows == (f"visits:{row.uid} (history)",)
+
+
+def test_a_state_taken_out_of_the_history_is_found(unit: Ground) -> None:
+    row = unit.put("visits", Visit(lesion_id="ground1", day=30.0, note="as typed"))
+    table = MODELS["visits"].history.model._meta.db_table
+    with unguarded() as cursor:
+        cursor.execute(f"DELETE FROM {table}")
+    assert chain.verify().changed_rows == (f"visits:{row.uid} (history)",)
+
+
+def test_a_patient_moved_to_another_study_is_found(unit: Ground) -> None:
+    other = store.put("study", StudyInfo(study_id="other", title="Other"), who="dr.who")
+    row = store.find(unit.study, "patients", unit.first["patient_id"])
+    with unguarded():
+        MODELS["patients"].objects.filter(pk=row.pk).update(study=other)
+        table = MODELS["patients"].history.model._meta.db_table
+        with connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {table} SET study_id = %s WHERE id = %s", [other.pk, row.pk])
+    assert chain.verify().changed_rows == (f"patients:{row.uid} (history)",)
+
+
+def test_what_others_write_while_it_verifies_is_no_alarm(
+    unit: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = unit.put("visits", Visit(lesion_id="ground1", day=30.0, note="as typed"))
+    looked = chain._look
+
+    def meanwhile(walk: Any, tell: Any) -> Any:
+        """Saved after the links were walked and before the rows are looked at."""
+        chain.log("login", "dr.who")
+        unit.put(
+            "visits", Visit(lesion_id="ground1", day=30.0, note="mended"), row=row, expected=1
+        )  # fmt: skip
+        unit.put("visits", Visit(lesion_id="ground1", day=60.0))
+        return looked(walk, tell)
+
+    monkeypatch.setattr(chain, "_look", meanwhile)
+    report = chain.verify()
+    assert report.sound
+    assert report.links == ChainHead.objects.get().number
+
+
+def test_the_history_outlives_what_a_row_belonged_to(unit: Ground) -> None:
+    device = Device(procedure_id=unit.first["procedure_id"], kind="needle", name="a needle")
+    row = unit.put("devices", device)
+    procedure = row.procedure
+    for gone in (row, procedure):
+        store.remove(gone, who="dr.who", why="entered twice")
+    told = store.history(row)
+    assert told[0].who == "dr.who"
+    assert {c.old for c in told if c.column == "name"} == {"a needle", None}
+    assert chain.verify().sound
 
 
 def test_a_reference_changed_past_the_store_is_found(unit: Ground) -> None:

@@ -11,7 +11,7 @@ from django.db import connection
 from made_records import EVERY_TABLE, ground, plain
 
 from trocar.model.care import PlanVersion
-from trocar.model.course import Visit
+from trocar.model.course import PainScore, Visit
 from trocar.registry import chain, store
 from trocar.registry.models import MODELS, ChainEvent
 
@@ -99,4 +99,36 @@ def test_of_eight_next_versions_of_a_plan_one_is_made() -> None:
     assert sum(isinstance(c, store.Conflict) for c in came) == HANDS - 1, came
     rows = MODELS["plans"].objects.filter(lesion=lesion)
     assert sorted(rows.values_list("number", flat=True)) == [1, 2]
+    assert chain.verify().sound
+
+
+def test_scores_and_plans_of_one_lesion_never_wait_for_each_other_in_a_ring() -> None:
+    unit = ground()
+    lesion = unit.lesion()
+    each = 10
+
+    def save(i: int) -> int:
+        kept = 0
+        for k in range(each):
+            if i % 2:
+                score = PainScore(lesion_id="ground1", day=float(1 + i * each + k), low=3)
+                store.put("pain", score, who=f"hand{i}", study=unit.study)
+                kept += 1
+                continue
+            newest = MODELS["plans"].objects.filter(lesion=lesion).order_by("-number").first()
+            plan = PlanVersion(lesion_id="ground1", number=1, route=f"{i} {k}")
+            try:
+                store.next_plan(
+                    lesion, plan, who=f"hand{i}", why="better",
+                    parent=None if newest is None else newest.number,
+                )  # fmt: skip
+                kept += 1
+            except store.Conflict:
+                pass  # somebody else made the next version: told, not lost
+        return kept
+
+    came = at_once(save)
+    assert not [c for c in came if isinstance(c, BaseException)], came
+    assert MODELS["pain"].objects.count() == HANDS // 2 * each
+    assert MODELS["plans"].objects.count() == sum(c for i, c in enumerate(came) if i % 2 == 0) > 0
     assert chain.verify().sound

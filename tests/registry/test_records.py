@@ -23,13 +23,17 @@ from trocar.registry.models import MODELS, MODELS_AND_HEADS
 from trocar.registry.models import Study as StudyRow
 
 pytestmark = pytest.mark.django_db
-drawn = settings(
-    max_examples=25,
-    suppress_health_check=[
-        HealthCheck.too_slow, HealthCheck.filter_too_much,
-        HealthCheck.function_scoped_fixture,  # each example is rolled back
-    ],
-)  # fmt: skip
+
+
+def drawn(examples: int) -> Any:
+    return settings(
+        max_examples=examples,
+        suppress_health_check=[
+            HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large,
+            HealthCheck.large_base_example,
+            HealthCheck.function_scoped_fixture,  # each example is rolled back
+        ],
+    )  # fmt: skip
 
 
 def test_every_record_has_a_table() -> None:
@@ -41,10 +45,7 @@ def test_every_record_has_a_table() -> None:
             assert (to[1] if to else c.name) in fields, (table, c.name)
 
 
-@pytest.mark.parametrize("table", EVERY_TABLE)
-@drawn
-@given(data=st.data())
-def test_a_record_comes_back_as_it_was(unit: Ground, table: str, data: Any) -> None:
+def record_comes_back(unit: Ground, table: str, data: Any) -> None:
     with transaction.atomic():
         record = data.draw(records(table, unit.first))
         row = unit.put(table, record)
@@ -55,6 +56,21 @@ def test_a_record_comes_back_as_it_was(unit: Ground, table: str, data: Any) -> N
         assert to_record(row.history.get()) == record
         assert chain.verify().sound
         transaction.set_rollback(True)
+
+
+@pytest.mark.parametrize("table", EVERY_TABLE)
+@drawn(5)
+@given(data=st.data())
+def test_a_record_comes_back_as_it_was(unit: Ground, table: str, data: Any) -> None:
+    record_comes_back(unit, table, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", EVERY_TABLE)
+@drawn(15)
+@given(data=st.data())
+def test_many_records_come_back_as_they_were(unit: Ground, table: str, data: Any) -> None:
+    record_comes_back(unit, table, data)
 
 
 def test_the_example_comes_back_as_it_was() -> None:
@@ -111,11 +127,11 @@ def test_an_import_is_kept_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) 
     study = example_study()
     tell = store._tell
 
-    def fail_late(rows: Any, who: str, what: str) -> None:
+    def fail_late(rows: Any, who: str, what: str, why: str) -> None:
         rows = list(rows)
         if rows[0].table == "pain":
             raise RuntimeError("the power went")
-        tell(rows, who, what)
+        tell(rows, who, what, why)
 
     monkeypatch.setattr(store, "_tell", fail_late)
     with pytest.raises(RuntimeError, match="the power went"):
@@ -124,15 +140,7 @@ def test_an_import_is_kept_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) 
     assert chain.verify().links == 0
 
 
-@settings(
-    max_examples=15,
-    suppress_health_check=[
-        HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large,
-        HealthCheck.large_base_example,
-    ],
-)  # fmt: skip
-@given(study=studies())
-def test_a_study_comes_back_as_it_was(study: Study) -> None:
+def study_comes_back(study: Study) -> None:
     with transaction.atomic():
         store.take_in(study, who=WHO, why="drawn")
         head = StudyRow.objects.get(study_id=study.info.study_id)
@@ -144,3 +152,16 @@ def test_a_study_comes_back_as_it_was(study: Study) -> None:
             assert store.read_record(row) == study.record(row.lesion_id)
         assert chain.verify().sound
         transaction.set_rollback(True)
+
+
+@drawn(4)
+@given(study=studies())
+def test_a_study_comes_back_as_it_was(study: Study) -> None:
+    study_comes_back(study)
+
+
+@pytest.mark.slow
+@drawn(10)
+@given(study=studies())
+def test_many_studies_come_back_as_they_were(study: Study) -> None:
+    study_comes_back(study)

@@ -26,13 +26,13 @@ def registry(db: Any) -> Any:
     """The Hong Kong series in a registry; its study row."""
     from trocar.io.records import example_study
     from trocar.registry import store
-    from trocar.registry.models import MODELS, Study
+    from trocar.registry.models import Study
     from trocar.web import cases
 
     store.take_in(example_study(), who="trocar", why="example")
-    for lesion in MODELS["lesions"].objects.all():
-        store.recount(lesion, cases.standing)
-    return Study.objects.get()
+    study = Study.objects.get()
+    store.recount_all(study, cases.standing)
+    return study
 
 
 @pytest.fixture

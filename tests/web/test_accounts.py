@@ -218,6 +218,8 @@ def test_an_administrator_enters_changes_and_shuts_an_account(boss: Any) -> None
     theirs = browser()
     log_in(theirs, "reader", password)
     assert is_in(theirs)
+    change(theirs, password, GOOD)
+    password = GOOD
     assert theirs.get("/people/").status_code == 403
     assert theirs.post("/people/new/", {"name": "x", "role": "administrator"}).status_code == 403
     user = type(boss).objects.get(username="reader")
@@ -243,6 +245,82 @@ def test_an_administrator_enters_changes_and_shuts_an_account(boss: Any) -> None
         assert any(what in d for d in told), what
     assert password not in repr(told)
     assert fresh not in repr(told)
+
+
+GOOD = "nine-slow-harbours"
+
+
+def change(client: Client, old: str, new: str) -> Any:
+    form = {"oldpassword": old, "password1": new, "password2": new}
+    return client.post("/accounts/password/", form)
+
+
+def test_a_password_somebody_else_knows_opens_nothing_but_its_change(boss: Any) -> None:
+    client = browser()
+    log_in(client)
+    made = client.post("/people/new/", {"name": "rad", "role": "radiologist", "language": "en"})
+    (password,) = re.findall(r"<code>(.+?)</code>", made.content.decode())
+    theirs = browser()
+    log_in(theirs, "rad", password)
+    for at in ("/", "/work/", "/tokens/", "/accounts/2fa/"):
+        answer = theirs.get(at)
+        assert (answer.status_code, answer["Location"]) == (302, "/accounts/password/"), at
+    assert theirs.post("/tokens/", {"name": "t", "days": 3})["Location"] == "/accounts/password/"
+    assert "Somebody else knows" in theirs.get("/accounts/password/").content.decode()
+    assert change(theirs, password, password).status_code == 200  # the same is no other
+    assert theirs.get("/work/").status_code == 302
+    assert change(theirs, password, GOOD).status_code == 302
+    assert theirs.get("/work/").status_code == 200
+    # A password that is set anew asks once more.
+    user = type(boss).objects.get(username="rad")
+    again = client.post(f"/people/{user.pk}/password/")
+    (fresh,) = re.findall(r"<code>(.+?)</code>", again.content.decode())
+    log_in(theirs, "rad", fresh)
+    assert theirs.get("/work/")["Location"] == "/accounts/password/"
+
+
+def a_token(user: Any, name: str = "t", ends_at: str = "2999-01-01T00:00:00+00:00") -> Token:
+    made: Token = Token.objects.create(
+        user=user, name=name, sha256=token_hash(f"{user.pk}{name}"), scopes=[roles.SEE],
+        made_at=chain.now(), ends_at=ends_at,
+    )  # fmt: skip
+    return made
+
+
+@pytest.mark.parametrize("what", ["password", "deactivate"])
+def test_an_account_that_is_shut_or_set_anew_keeps_no_token(boss: Any, what: str) -> None:
+    client = browser()
+    log_in(client)
+    user = make_account("rad", PASSWORD, role="radiologist", who="test")
+    other = make_account("coord", PASSWORD, role="coordinator", who="test")
+    mine, theirs = a_token(user), a_token(other)
+    client.post(f"/people/{user.pk}/{what}/")
+    mine.refresh_from_db()
+    theirs.refresh_from_db()
+    assert mine.revoked_at
+    assert not theirs.revoked_at
+    assert [(e.who, e.subject) for e in events("token")] == [("keeper", f"tokens:{mine.pk}")]
+
+
+def test_administrators_see_and_revoke_tokens(boss: Any) -> None:
+    client = browser()
+    log_in(client)
+    user = make_account("rad", PASSWORD, role="radiologist", who="test")
+    kept = a_token(user, "nightly worklist")
+    a_token(user, "ended before", ends_at="2020-01-01T00:00:00+00:00")
+    page = client.get("/people/").content.decode()
+    assert "nightly worklist" in page
+    assert "ended before" not in page
+    at = reverse("revoke_any_token", args=[kept.pk])
+    theirs = browser()
+    log_in(theirs, "rad")
+    assert theirs.post(at).status_code == 403
+    assert client.post(at).status_code == 302
+    client.post(at)  # is not logged twice
+    kept.refresh_from_db()
+    assert kept.revoked_at
+    assert [(e.who, e.subject) for e in events("token")] == [("keeper", f"tokens:{kept.pk}")]
+    assert "nightly worklist" not in client.get("/people/").content.decode()
 
 
 def test_nobody_shuts_himself_out(boss: Any) -> None:
@@ -336,5 +414,14 @@ def test_the_first_administrator_is_made_once() -> None:
     client = browser()
     log_in(client, name, password)
     assert is_in(client)
+    assert client.get("/people/")["Location"] == "/accounts/password/"  # the log shows it
+    change(client, password, GOOD)
+    assert client.get("/people/").status_code == 200
     assert first_administrator(ask=False) is None
     assert new_password() != new_password()
+
+
+def test_a_password_that_is_made_up_is_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    like = iter(["administrator-4Qx9Zk", "v8Jq2Lw7Xy5Pz3Kf6Gh1"])  # the first holds the name
+    monkeypatch.setattr("trocar.web.serve.secrets.token_urlsafe", lambda n: next(like))
+    make_account("administrator", new_password("administrator"), role="referrer", who="test")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.test import Client
 from trocar.io.records import example_study, read_study
 from trocar.model.care import ALL_TABLES
 from trocar.model.columns import columns
+from trocar.model.study import Exclusion
 from trocar.registry import chain, roles, store
 from trocar.registry.columns import reference
 from trocar.registry.convert import to_record
@@ -42,9 +44,9 @@ class Api:
         return answer.json()
 
 
-def account(name: str, role: str) -> Any:
+def account(name: str, role: str, specialty: str = "radiology") -> Any:
     user = get_user_model().objects.create_user(name, password=None)
-    Person.objects.create(user=user, role=role)
+    Person.objects.create(user=user, role=role, specialty=specialty)
     return user
 
 
@@ -110,7 +112,9 @@ def sample(table: str, lesion: Any, who: str) -> dict[str, Any]:
     if table == "lesions":
         values["patient_id"] = lesion.patient.patient_id
     if table == "votes":
-        values["member_id"] = who
+        values["member_id"], values["specialty"] = who, "radiology"
+    if table == "consents":
+        del values["date"], values["withdrawn"]  # one that was signed is not taken out
     return values
 
 
@@ -241,6 +245,41 @@ def test_nobody_votes_for_another(lesion: Any, radiologist: Any) -> None:
     assert not MODELS["votes"].objects.exists()
 
 
+def test_a_vote_bears_the_specialty_of_its_account(lesion: Any, radiologist: Any) -> None:
+    call = Api(token(radiologist))
+    at = f"/lesions/{lesion.uid}/votes/"
+    body = {"date": "2026-01-01", "member_id": "rad", "specialty": "spinal surgery", "vote": "for"}
+    assert "specialty" in call("POST", at, {"record": body}, 403)["detail"]
+    made = call("POST", at, {"record": body | {"specialty": "radiology"}}, 201)
+    changed = made["record"] | {"specialty": "spinal surgery"}
+    change = {"record": changed, "why": "x", "version": 1}
+    call("PUT", f"/rows/votes/{made['uid']}/", change, 403)
+    assert to_record(MODELS["votes"].objects.get()).specialty == "radiology"
+
+
+def test_a_changed_meeting_is_signed_anew(lesion: Any, radiologist: Any, coordinator: Any) -> None:
+    call = Api(token(radiologist))
+    held = {"date": "2026-01-01", "decision": "cementoplasty"}
+    at = f"/lesions/{lesion.uid}/meetings/"
+    meeting = call("POST", at, {"record": held}, 201)
+    vote = {"date": "2026-01-01", "member_id": "rad", "specialty": "radiology", "vote": "for"}
+    signed = call("POST", f"/lesions/{lesion.uid}/votes/", {"record": vote}, 201)
+    changed = meeting["record"] | {"decision": "ablation alone"}
+    body = {"record": changed, "why": "new CT", "version": 1}
+    Api(token(coordinator))("PUT", f"/rows/meetings/{meeting['uid']}/", body)
+    left = call("GET", f"/rows/votes/{signed['uid']}/")["record"]
+    assert (left["vote"], left["signed_at"]) == (None, None)
+
+
+def test_a_signed_consent_is_not_taken_out(lesion: Any, radiologist: Any) -> None:
+    call = Api(token(radiologist))
+    body = {"number": 1, "date": "2026-01-01", "withdrawn": "2026-01-02"}
+    made = call("POST", f"/lesions/{lesion.uid}/consents/", {"record": body}, 201)
+    at = f"/rows/consents/{made['uid']}/"
+    assert "signed" in call("DELETE", at, {"why": "a mistake", "version": 1}, 422)["detail"]
+    assert MODELS["consents"].objects.count() == 1
+
+
 # --- Plans and steps ------------------------------------------------------------------------------
 
 
@@ -295,6 +334,8 @@ def test_a_case_moves_through_its_gates(lesion: Any, radiologist: Any, coordinat
     assert call("GET", f"/lesions/{lesion.uid}/standing/")["state"] == "meeting"
     assert call("GET", "/worklist/?state=meeting")["rows"][0]["lesion"] == str(lesion.uid)
     assert call("GET", f"/lesions/{lesion.uid}/decision/")["lesion_id"] == lesion.lesion_id
+    silent = call("POST", at, {"state": "selection", "seen": 2}, 422)  # a step back
+    assert "reason is empty" in silent["detail"]
     for method in ("POST", "PUT", "DELETE"):  # a step is written in no other way
         call(method, f"/rows/steps/{step['uid']}/", {"why": "x", "version": 1}, 405)
 
@@ -335,6 +376,15 @@ def test_a_closed_account_has_no_token(lesion: Any, coordinator: Any) -> None:
     coordinator.is_active = False
     coordinator.save()
     Api(key)("GET", "/worklist/", status=401)
+
+
+def test_an_account_whose_password_is_to_be_changed_has_no_token(
+    lesion: Any, coordinator: Any
+) -> None:
+    key = token(coordinator)
+    Api(key)("GET", f"/lesions/{lesion.uid}/")
+    Person.objects.filter(user=coordinator).update(must_change=True)
+    Api(key)("GET", f"/lesions/{lesion.uid}/", status=401)
 
 
 def test_a_session_is_no_token(lesion: Any, radiologist: Any) -> None:
@@ -459,7 +509,16 @@ def test_a_referrer_reaches_own_cases_alone(study: Study, radiologist: Any) -> N
         "patient": {"patient_id": foreign.patient.patient_id}, "lesion": body,
         "referral": referral,
     }  # fmt: skip
-    call("POST", f"/studies/{study.uid}/refer/", whole, 422)
+    other = call("POST", f"/studies/{study.uid}/refer/", whole, 422)["detail"]
+    # Whoever repeats what is kept of another's patient is told the same, and adds nothing.
+    kept = to_record(foreign.patient)
+    whole["patient"] = {c.name: getattr(kept, c.name) for c in columns(type(kept))}
+    assert call("POST", f"/studies/{study.uid}/refer/", whole, 422)["detail"] == other
+    whole["patient"] = {"patient_id": "own-patient"}
+    taken = body | {"lesion_id": foreign.lesion_id, "patient_id": "own-patient"}
+    told = call("POST", f"/studies/{study.uid}/refer/", whole | {"lesion": taken}, 422)["detail"]
+    assert told == other
+    assert not MODELS["patients"].objects.filter(patient_id="own-patient").exists()
     assert MODELS["lesions"].objects.count() == 11
 
     whole["patient"], body["patient_id"] = {"patient_id": "own-patient"}, "own-patient"
@@ -504,9 +563,59 @@ def test_the_audit_is_told_whole_or_without_small_counts(study: Study) -> None:
     whole = Api(token(account("lead", "audit lead")))("GET", f"/studies/{study.uid}/audit/")
     assert (whole["n_patients"], whole["suppress_below"]) == (10, None)
     shared = Api(token(account("res", "researcher")))("GET", f"/studies/{study.uid}/audit/")
-    assert (shared["suppress_below"], shared["tables"], shared["lanes"]) == (5, [], [])
+    assert (shared["suppress_below"], sorted(shared)) == (5, ["counts", "suppress_below"])
     details = [json.loads(e.detail) for e in ChainEvent.objects.filter(kind="export")]
     assert [d["suppress_below"] for d in details] == [None, 5]
+
+
+def _told_by_name(told: Any) -> str:
+    return json.dumps(told, ensure_ascii=False)
+
+
+def test_the_shared_audit_tells_what_the_page_does_and_no_name_or_note(
+    study: Study, django_user_model: Any, settings: Any, tmp_path: Any
+) -> None:
+    from trocar.web.pages.exchange import run_shared
+
+    settings.KEPT_FILES = tmp_path
+    row = MODELS["procedures"].objects.first()
+    secret = replace(to_record(row), operator_id="OPERATOR-X")
+    store.put("procedures", secret, who="trocar", why="named", row=row, study=study)
+    info = replace(to_record(study), note="STUDY-NOTE-X")
+    store.put("study", info, who="trocar", why="noted", row=study)
+    out = Exclusion(patient_id="GONE-X", stage="before treatment", reason="REASON-X typed freely")
+    store.put("exclusions", out, who="trocar", why="left out", study=study)
+    whole = Api(token(account("lead", "audit lead")))("GET", f"/studies/{study.uid}/audit/")
+    assert "OPERATOR-X" in _told_by_name(whole)
+    shared = Api(token(account("res", "researcher")))("GET", f"/studies/{study.uid}/audit/")
+    for word in ("OPERATOR-X", "NOTE-X", "REASON-X", "GONE-X", *_pseudonyms(study)):
+        assert word not in _told_by_name(shared), word
+    asked = {"study": str(study.uid), "least": 5}
+    page = json.loads(run_shared(asked, "res", lambda step, part: None))
+    assert shared["counts"] == page["counts"]
+
+
+def _pseudonyms(study: Study) -> list[str]:
+    held = store.read_study(study)
+    return [v for v in (x.operator_id for x in held.procedures) if v]
+
+
+@pytest.mark.parametrize("what", ["audit", "export"])
+def test_a_large_study_is_refused_before_it_is_read(
+    study: Study, what: str, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(f"trocar.web.api.studies.LARGEST_{what.upper()}", 10)
+    monkeypatch.setattr(store, "read_study", lambda row: pytest.fail("it was read"))
+    told = Api(token(account("lead", "audit lead")))("GET", f"/studies/{study.uid}/{what}/",
+                                                    status=422)  # fmt: skip
+    assert "11 lesions; expected at most 10" in told["detail"]
+    assert "in the browser" in told["detail"]
+
+
+def test_an_administrator_exports_no_study(study: Study) -> None:
+    assert not roles.may("administrator", roles.EXPORT)
+    call = Api(token(account("adm", "administrator")))
+    call("GET", f"/studies/{study.uid}/export/", status=403)
 
 
 def test_a_study_is_begun_by_an_administrator(radiologist: Any) -> None:
@@ -516,9 +625,9 @@ def test_a_study_is_begun_by_an_administrator(radiologist: Any) -> None:
     made = admin("POST", "/studies/", body, 201)
     assert admin("GET", f"/studies/{made['uid']}/") == made
     admin("POST", "/studies/", body, 422)
-    told = admin("GET", f"/studies/{made['uid']}/export/")
-    assert told["study"] == {"study_id": "own", "title": "Own register"}
     lead = Api(token(account("lead", "audit lead")))
+    told = lead("GET", f"/studies/{made['uid']}/export/")
+    assert told["study"] == {"study_id": "own", "title": "Own register"}
     assert "no lesions" in lead("GET", f"/studies/{made['uid']}/audit/", status=422)["detail"]
 
 

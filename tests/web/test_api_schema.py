@@ -109,14 +109,14 @@ def try_operations(names: Any, examples: int, mode: Any) -> int:
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda m: m.value)
 def test_no_answer_is_undocumented(every_right: None, mode: Any) -> None:
-    assert try_operations(QUICK, 6, mode) > 6 * len(QUICK) // 2
+    assert try_operations(QUICK, 4, mode) > 4 * len(QUICK) // 2
     assert chain.verify().sound
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda m: m.value)
 def test_no_answer_of_any_operation_is_undocumented(every_right: None, mode: Any) -> None:
-    assert try_operations(None, 25, mode) > len(API_RIGHTS)
+    assert try_operations(None, 12, mode) > len(API_RIGHTS)
     assert chain.verify().sound
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from trocar.model.care import PlanVersion
+from trocar.errors import InputError
+from trocar.io.records import example_study
+from trocar.model.care import Consent, Meeting, PlanVersion, Vote
 from trocar.model.columns import columns
 from trocar.model.course import OpioidLine, PainScore, Visit
+from trocar.model.study import TABLES
 from trocar.registry import store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, ChainEvent
@@ -207,6 +211,105 @@ def test_moving_on_and_back(clients: dict[str, Any], lesion: Any) -> None:
     assert ChainEvent.objects.filter(kind="move", who="radiologist").exists()
 
 
+def test_the_reason_of_a_step_back_is_asked_of_everybody(lesion: Any) -> None:
+    with pytest.raises(InputError, match="reason is empty"):
+        cases.move(lesion, "declined", who="t", role="radiologist", reason=" ")
+    assert store.read_care(lesion).state == "referred"
+
+
+def test_a_consent_that_was_signed_stays(clients: dict[str, Any], lesion: Any) -> None:
+    signed = Consent(lesion_id=lesion.lesion_id, number=1, date="2026-03-05")
+    row = cases.save("consents", signed, who="t", study=lesion.study)
+    client, address = clients["radiologist"], f"/row/consents/{row.uid}/remove/"
+    assert client.post(address, {"version": 1, "why": "twice"}).status_code == 422
+    shown = next(e for e in page(client, lesion).context["entries"] if e.table == "consents")
+    assert not shown.may_remove
+    assert f"/row/consents/{row.uid}/remove/" not in page(client, lesion).content.decode()
+    # Nor after its day was emptied first.
+    unsigned = replace(signed, date=None)
+    row = cases.save("consents", unsigned, who="t", why="corrected", row=row, study=lesion.study)
+    with pytest.raises(InputError, match="was signed"):
+        cases.remove(row, who="t", why="twice")
+    never = Consent(lesion_id=lesion.lesion_id, number=2)
+    row = cases.save("consents", never, who="t", study=lesion.study)
+    cases.remove(row, who="t", why="twice")
+    assert [r.number for r in MODELS["consents"].objects.all()] == [1]
+
+
+# --- What was signed ----------------------------------------------------------------------------
+
+MEETING = Meeting(lesion_id="1", date="2026-03-02", decision="cementoplasty")
+VOTE = Vote(
+    lesion_id="1", date="2026-03-02", member_id="anna", specialty="radiology", vote="for",
+    signed_at="2026-03-02T17:00:00+00:00",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "stands"),
+    [
+        ({"decision": "ablation alone"}, False),
+        ({"decision": None}, False),
+        ({"conditions": "stop aspirin"}, False),
+        ({"date": "2026-03-09"}, False),
+        ({"note": "a room was changed"}, True),
+    ],
+)
+def test_a_signature_is_of_what_was_signed(
+    clients: dict[str, Any], lesion: Any, changes: dict[str, Any], stands: bool
+) -> None:
+    row = cases.save("meetings", MEETING, who="t", study=lesion.study)
+    cases.save("votes", VOTE, who="anna", study=lesion.study)
+    answers = changed(row, **{k: v or "" for k, v in changes.items()})
+    answer = clients["coordinator"].post(f"/row/meetings/{row.uid}/", answers)
+    assert answer.status_code == 302
+    vote = MODELS["votes"].objects.get()
+    kept = to_record(vote)
+    if stands:
+        assert kept == VOTE
+    else:
+        day = changes.get("date", MEETING.date)
+        assert kept == replace(VOTE, date=day, vote=None, signed_at=None)
+        told = store.history(vote)[0]
+        assert (told.who, told.why) == ("coordinator", "typed wrongly")
+        assert "unsigned" in ChainEvent.objects.filter(kind="sign").last().detail
+
+
+def test_votes_before_there_was_a_meeting_sign_nothing(lesion: Any) -> None:
+    cases.save("votes", VOTE, who="anna", study=lesion.study)
+    row = cases.save("meetings", MEETING, who="t", study=lesion.study)
+    assert MODELS["votes"].objects.get().signed_at is None
+    # A meeting taken out and entered with another decision is another meeting.
+    vote = MODELS["votes"].objects.get()
+    cases.save("votes", VOTE, who="anna", why="signed", row=vote, study=lesion.study)
+    cases.remove(row, who="t", why="by mistake")
+    other = replace(MEETING, decision="ablation alone")
+    cases.save("meetings", other, who="t", study=lesion.study)
+    assert MODELS["votes"].objects.get().signed_at is None
+
+
+# --- Import -------------------------------------------------------------------------------------
+
+
+def test_an_import_places_only_what_it_brings(db: Any) -> None:
+    series = example_study()
+    first = replace(
+        series,
+        lesions=series.lesions[:1],
+        procedures=(),
+        **{t: () for t in TABLES if t not in ("patients", "lesions", "procedures")},
+    )
+    cases.enter(first, who="t", why="first")
+    row = cases.enter(series, who="t", why="second")
+    steps = MODELS["steps"].objects
+    placed = set(steps.values_list("lesion__lesion_id", flat=True))
+    assert placed == {x.lesion_id for x in series.lesions[1:]}
+    assert store.read_care(MODELS["lesions"].objects.get(lesion_id="1")).state == "referred"
+    told = json.loads(ChainEvent.objects.filter(kind="move").last().detail)
+    assert (told["placed"], told["stayed"]) == (10, 1)
+    assert ChainEvent.objects.filter(subject=f"study:{row.uid}", kind="move").count() == 2
+
+
 def test_gates_stand_worst_first_with_their_clause(clients: dict[str, Any], lesion: Any) -> None:
     text = page(clients["radiologist"], lesion).content.decode()
     shown = page(clients["radiologist"], lesion).context["next"]
@@ -232,6 +335,13 @@ def test_the_curve_lies_within_its_picture_and_leaves_gaps_out() -> None:
     assert len(drawn["doses"]) == 2
     assert "60 mg" in drawn["said"]
     assert curve([], []) is None
+
+
+def test_a_specialist_finds_the_meeting(clients: dict[str, Any], lesion: Any) -> None:
+    shown = page(clients["specialist"], lesion)
+    assert [name for name, _ in shown.context["special"]] == ["meeting"]
+    assert not shown.context["may_move"]
+    assert f'/row/pain/{first("pain", lesion).uid}/"' not in shown.content.decode()
 
 
 def test_a_page_needs_a_bounded_number_of_questions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,12 @@ from sheets_sent import client_of, form_with, hong_kong
 
 from trocar.errors import InputError
 from trocar.followup import omed
-from trocar.model.course import OpioidLine, Procedure
+from trocar.model.care import Consent
+from trocar.model.course import OpioidLine, PainScore, Procedure
 from trocar.model.patient import Baseline
 from trocar.registry import store
 from trocar.registry.convert import to_record
-from trocar.registry.models import MODELS, ChainEvent
+from trocar.registry.models import MODELS, ChainEvent, Person
 from trocar.selection import decide, worst_first
 from trocar.web import cases
 from trocar.web.pages.clinic import interval
@@ -133,6 +135,8 @@ def test_only_ones_own_vote_is_signed(
         assert coordinator.post(member, sent).status_code == 302
     nobody = {"member_id": "nobody-9", "specialty": "radiology"}
     assert coordinator.post(member, nobody).status_code == 422
+    surgeon = {"member_id": "radiologist-2", "specialty": "spinal surgery"}
+    assert coordinator.post(member, surgeon).status_code == 422
 
     assert coordinator.post(sign, {"vote": "for"}).status_code == 403
     other = {"vote": "for", "member_id": "radiologist-2", "version": "1"}
@@ -152,6 +156,64 @@ def test_only_ones_own_vote_is_signed(
     assert radiologist.post(sign, stale).status_code == 409
     assert radiologist.post(sign, stale | {"version": "2"}).status_code == 302
     assert rows("votes", lesion)[0].vote == "against"
+
+
+def test_a_vote_bears_the_specialty_of_its_account(lesion: Any, coordinator: Client) -> None:
+    held(coordinator, lesion, m__decision="cementoplasty")
+    sign = reverse("meeting-sign", args=[lesion.uid, rows("meetings", lesion)[0].uid])
+    surgeon = client_of("surgeon-1", "specialist")
+    person = Person.objects.get(user__username="surgeon-1")
+    person.specialty = ""
+    person.save()
+    assert surgeon.post(sign, {"vote": "for"}).status_code == 422
+    person.specialty = "spinal surgery"
+    person.save()
+    other = {"vote": "for", "specialty": "radiology"}
+    assert surgeon.post(sign, other).status_code == 422
+    assert not rows("votes", lesion)
+    page = surgeon.get(reverse("meeting", args=[lesion.uid]))
+    sent = form_with(page, "seen") | {"vote": ["for"]}
+    assert surgeon.post(sign, sent).status_code == 302
+    assert to_record(rows("votes", lesion)[0]).specialty == "spinal surgery"
+
+
+def test_an_administrator_enters_the_specialty(lesion: Any, radiologist: Client) -> None:
+    boss = client_of("boss", "administrator")
+    person = Person.objects.get(user__username="radiologist-1")
+    at = reverse("account_specialty", args=[person.user_id])
+    assert radiologist.post(at, {"specialty": "oncology"}).status_code == 403
+    for wanted, kept in (("oncology", "oncology"), ("cooking", "oncology"), ("", "")):
+        boss.post(at, {"specialty": wanted})
+        person.refresh_from_db()
+        assert person.specialty == kept
+    told = [json.loads(e.detail) for e in ChainEvent.objects.filter(kind="account", who="boss")]
+    assert [(t["what"], t["old"], t["new"]) for t in told] == [
+        ("specialty", "radiology", "oncology"), ("specialty", "oncology", ""),
+    ]  # fmt: skip
+    own = Person.objects.get(user__username="boss")
+    boss.post(reverse("account_specialty", args=[own.user_id]), {"specialty": "oncology"})
+    own.refresh_from_db()
+    assert own.specialty == "radiology"  # somebody else enters it
+    assert "Specialty of radiologist-1" in boss.get(reverse("people")).content.decode()
+
+
+def test_a_changed_decision_is_signed_anew(
+    lesion: Any, coordinator: Client, radiologist: Client
+) -> None:
+    held(coordinator, lesion, m__decision="cementoplasty")
+    sign = reverse("meeting-sign", args=[lesion.uid, rows("meetings", lesion)[0].uid])
+    stale = form_with(radiologist.get(reverse("meeting", args=[lesion.uid])), "seen")
+    assert radiologist.post(sign, stale | {"vote": ["for"]}).status_code == 302
+    held(coordinator, lesion, m__note="room 2")
+    assert rows("votes", lesion)[0].signed_at
+    changed = held(coordinator, lesion, m__decision="ablation alone", m__date="2026-11-21")
+    assert changed.status_code == 302
+    vote = to_record(rows("votes", lesion)[0])
+    assert (vote.date, vote.vote, vote.signed_at) == ("2026-11-21", None, None)
+    # Whoever still has the earlier decision before him does not sign the new one unseen.
+    late = client_of("radiologist-2", "radiologist")
+    assert late.post(sign, stale | {"vote": ["for"]}).status_code == 422
+    assert len(rows("votes", lesion)) == 1
 
 
 # --- Consent ------------------------------------------------------------------------------------
@@ -180,6 +242,17 @@ def test_consent_stands_beside_the_plan(lesion: Any, coordinator: Client) -> Non
     told = {"c__withdrawn": "2026-11-22", "c__note": "prefers radiotherapy", "why": "phoned"}
     assert send(coordinator, change, "c-date", **told).status_code == 302
     assert not to_record(rows("consents", lesion)[0]).holds
+    # The newest stands before an older one that would hold, as at the gates.
+    older = Consent(lesion_id="1", number=2, date="2026-11-20", techniques=("cement",))
+    row = cases.save("consents", older, who="t", study=lesion.study)
+    assert coordinator.get(at).context["holding"].number == 2
+    newer = replace(older, number=3, withdrawn="2026-11-23")
+    cases.save("consents", newer, who="t", study=lesion.study)
+    shown = coordinator.get(at)
+    assert shown.context["holding"] is None
+    assert "No consent holds." in shown.content.decode()
+    assert not shown.context["compared"][0][1]
+    assert to_record(row).holds
 
 
 # --- The procedure ------------------------------------------------------------------------------
@@ -342,6 +415,170 @@ def test_a_visit_is_changed_and_the_second_editor_is_told(dated: Any, coordinato
     assert answer.status_code == 409
     assert str(store.read_record(dated).course.pain.on(80)) == "2"
     assert form_with(answer, "pain-seen")["pain"] == ["5"]
+
+
+def scored(lesion: Any, day: float = 80.0) -> dict[Any, Any]:
+    """The scores of a day by what was asked for."""
+    return {r.recall: str(to_record(r)) for r in rows("pain", lesion) if r.day == day}
+
+
+def analysed(lesion: Any, recall: str | None) -> None:
+    """The study analyses that pain."""
+    study = lesion.study
+    info = replace(to_record(study), pain_recall=recall, pain_activity=None)
+    store.put("study", info, who="t", why="as asked", row=study)
+
+
+def enter(table: str, record: Any, lesion: Any) -> Any:
+    return cases.save(table, record, who="t", why="entered", study=lesion.study)
+
+
+def least(lesion: Any, recall: str = "least") -> Any:
+    score = PainScore(lesion_id="1", day=80, low=1, recall=recall)  # type: ignore[arg-type]
+    return enter("pain", score, lesion)
+
+
+def visited(lesion: Any, client: Client, **typed: Any) -> str:
+    assert asked(client, lesion, **{"pain": "3", "v__walking": "3", **typed}).status_code == 302
+    return reverse("visit-row", args=[lesion.uid, rows("visits", lesion)[0].uid])
+
+
+def test_changing_a_visit_leaves_scores_nobody_was_shown(dated: Any, radiologist: Client) -> None:
+    analysed(dated, "worst")
+    at = visited(dated, radiologist, second="2")
+    least(dated)
+    told = {"v__walking": "2", "why": "walks worse"}
+    assert send(radiologist, at, "pain-seen", **told).status_code == 302
+    assert scored(dated) == {"worst": "3", "average": "2", "least": "1"}
+    assert [r.version for r in rows("pain", dated) if r.day == 80] == [1, 1, 1]
+    emptied = {"second": "", "why": "was not asked"}
+    assert send(radiologist, at, "pain-seen", **emptied).status_code == 302
+    assert scored(dated) == {"worst": "3", "least": "1"}
+
+
+def test_a_score_shows_in_the_field_of_what_was_asked_for(dated: Any, radiologist: Client) -> None:
+    analysed(dated, "worst")
+    at = visited(dated, radiologist, pain="", second="2", v__missing_reason="asked one alone")
+    page = form_with(radiologist.get(at), "pain-seen")
+    assert (page["pain"], page["second"]) == ([""], ["2"])
+    told = {"v__walking": "2", "why": "walks worse"}
+    assert send(radiologist, at, "pain-seen", **told).status_code == 302
+    assert scored(dated) == {"average": "2"}
+
+
+def test_which_pain_a_score_tells_of_is_corrected_in_place(dated: Any, coordinator: Client) -> None:
+    analysed(dated, None)
+    at = visited(dated, coordinator, recall="average")
+    told = {"recall": "worst", "why": "misheard"}
+    assert send(coordinator, at, "pain-seen", **told).status_code == 302
+    assert scored(dated) == {"worst": "3"}
+
+
+def test_only_who_may_correct_empties_a_score_or_removes_an_opioid(
+    dated: Any, coordinator: Client, radiologist: Client
+) -> None:
+    analysed(dated, "worst")
+    at = visited(dated, coordinator, second="2", **OXYCODONE)
+    assert "o-0-remove" not in coordinator.get(at).content.decode()
+    answer = send(coordinator, at, "pain-seen", second="", why="was not asked")
+    assert answer.status_code == 422
+    assert "may correct and remove rows" in str(answer.context["call"].form.errors["second"])
+    gone = {"o__0__remove": "on", "why": "stopped"}
+    assert send(coordinator, at, "pain-seen", **gone).status_code == 403
+    assert scored(dated) == {"worst": "3", "average": "2"}
+    assert len(rows("opioids", dated)) >= 1
+    before = len(rows("opioids", dated))
+    assert "o-0-remove" in radiologist.get(at).content.decode()
+    assert send(radiologist, at, "pain-seen", second="", **gone).status_code == 302
+    assert scored(dated) == {"worst": "3"}
+    assert len(rows("opioids", dated)) == before - 1
+
+
+def take_out(row: Any) -> None:
+    store.remove(row, who="t", why="entered twice", expected=row.version)
+
+
+def test_a_row_removed_meanwhile_does_not_come_back_unasked(
+    dated: Any, coordinator: Client
+) -> None:
+    at = visited(dated, coordinator, **OXYCODONE)
+    (opioid,) = (r for r in rows("opioids", dated) if r.day == 80)
+    opened = form_with(coordinator.get(at), "pain-seen")
+    take_out(opioid)
+    sent = opened | {"o-0-dose": ["30"], "why": ["mine"]}
+    answer = coordinator.post(at, sent)
+    assert answer.status_code == 409
+    assert "removed this after you opened" in answer.content.decode()
+    assert not [r for r in rows("opioids", dated) if r.day == 80]
+    again = form_with(answer, "pain-seen")
+    assert again["o-0-dose"] == ["30"]
+    assert coordinator.post(at, again).status_code == 302  # now it was decided
+    assert [r.dose for r in rows("opioids", dated) if r.day == 80] == [30]
+
+    opened = form_with(coordinator.get(at), "pain-seen")
+    (score,) = (r for r in rows("pain", dated) if r.day == 80)
+    take_out(score)
+    answer = coordinator.post(at, opened | {"v-walking": ["2"], "why": ["mine"]})
+    assert answer.status_code == 409
+    assert not scored(dated)
+    assert "removed this after you opened" in answer.content.decode()
+    assert coordinator.post(at, form_with(answer, "pain-seen")).status_code == 302
+    assert list(scored(dated).values()) == ["3"]
+
+
+def test_a_line_of_a_procedure_removed_meanwhile_is_told(
+    lesion: Any, coordinator: Client, radiologist: Client
+) -> None:
+    at = procedure(coordinator, lesion, **LINES).url
+    opened = form_with(radiologist.get(at), "p-date")
+    take_out(MODELS["devices"].objects.get(lot="L7"))
+    answer = radiologist.post(at, opened | {"why": ["mine"], "p-operator_id": ["other"]})
+    assert answer.status_code == 409
+    assert "removed this after you opened" in answer.content.decode()
+    assert form_with(answer, "p-date")["devices-0-lot"] == ["L7"]
+    assert not MODELS["devices"].objects.filter(lot="L7").exists()
+    added = radiologist.post(at, opened | {"add": ["devices"]})  # nor by asking for a line
+    assert added.status_code == 409
+    # Both want it out: nothing is left to decide.
+    out = opened | {"why": ["mine"], "devices-0-remove": ["on"]}
+    assert radiologist.post(at, out).status_code == 302
+    assert not MODELS["devices"].objects.filter(lot="L7").exists()
+
+
+def events_typed(first: int, last: int) -> dict[str, list[str]]:
+    typed = {"injection_events-count": [str(last)]}
+    for i in range(first, last):
+        typed |= {f"injection_events-{i}-second": [str(10 * i)],
+                  f"injection_events-{i}-event": ["leak detected"]}  # fmt: skip
+    return typed
+
+
+def test_no_line_is_left_out_in_silence(lesion: Any, coordinator: Client) -> None:
+    at = procedure(coordinator, lesion, **LINES).url
+    made = MODELS["procedures"].objects.get(procedure_id="new-1")
+    opened = form_with(coordinator.get(at), "p-date") | {"why": ["more"]}
+    answer = coordinator.post(at, opened | events_typed(1, 50))
+    assert answer.status_code == 422
+    assert "more than 40 new lines" in answer.content.decode()
+    assert form_with(answer, "p-date")["injection_events-49-second"] == ["490"]
+    assert len(rows("injection_events", made, "procedure")) == 1
+    for first, last in ((1, 41), (41, 61)):  # beyond the limit of new ones, which kept ones pass
+        opened = form_with(coordinator.get(at), "p-date") | {"why": ["more"]}
+        assert coordinator.post(at, opened | events_typed(first, last)).status_code == 302
+        assert len(rows("injection_events", made, "procedure")) == last
+    line = reverse("procedure-line", args=[lesion.uid, "injection_events", 61])
+    assert coordinator.get(line).status_code == 200
+    assert coordinator.post(at, opened | {"devices-count": ["5000"]}).status_code == 400
+
+
+def test_a_visit_says_when_too_many_opioids_are_typed(dated: Any, coordinator: Client) -> None:
+    lines = {"o__count": "45"}
+    for i in range(45):
+        lines |= {k.replace("0", str(i)): v for k, v in OXYCODONE.items()}
+    answer = asked(coordinator, dated, pain="3", **lines)
+    assert answer.status_code == 422
+    assert "more than 40 new lines" in answer.content.decode()
+    assert not [r for r in rows("opioids", dated) if r.day == 80]
 
 
 def test_opioids_typed_are_reckoned_as_followup_does(dated: Any, coordinator: Client) -> None:

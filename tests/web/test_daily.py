@@ -74,24 +74,20 @@ def test_what_is_saved_while_it_counts_is_not_undone(
     treated: Any, monkeypatch: pytest.MonkeyPatch, removed: bool
 ) -> None:
     on(monkeypatch, 11)
-    whole = store.recount_all
-    lesion = treated
+    reading, lesion = store.read_study, treated
 
-    def saved_meanwhile(study: Study, standing: Any) -> int:
+    def saved_meanwhile(study: Study) -> Any:
         """The count has read everything; then somebody saves; then it writes what it had read."""
-        before = whole(study, standing)
-        read = list(Case.objects.values())
+        read = reading(study)
         if removed:
             cases.remove(MODELS["pain"].objects.get(), who="anna", why="another patient's")
         else:
             cases.save(
                 "pain", PainScore(lesion_id="1", day=7, low=2), who="anna", study=lesion.study
             )
-        for old in read:
-            Case.objects.filter(pk=old["lesion_id"]).update(**old)
-        return before
+        return read
 
-    monkeypatch.setattr(store, "recount_all", saved_meanwhile)
+    monkeypatch.setattr(store, "read_study", saved_meanwhile)
     daily.recount()
     assert line()[1] == (2 if removed else 0)
 
@@ -100,14 +96,14 @@ def test_a_removed_lesion_has_no_line(treated: Any, monkeypatch: pytest.MonkeyPa
     study = treated.study
     other = replace(to_record(treated), lesion_id="2")
     row = cases.save("lesions", other, who="anna", study=study)
-    whole = store.recount_all
+    reading = store.read_study
 
-    def removed_meanwhile(study: Study, standing: Any) -> int:
-        counted = whole(study, standing)
+    def removed_meanwhile(study: Study) -> Any:
+        read = reading(study)
         cases.remove(row, who="anna", why="entered twice")
-        return counted
+        return read
 
-    monkeypatch.setattr(store, "recount_all", removed_meanwhile)
+    monkeypatch.setattr(store, "read_study", removed_meanwhile)
     daily.recount()
     assert Case.objects.count() == 1
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from django.test import Client
+from django.test import Client, TestCase
 
 from trocar.errors import InputError
 from trocar.model.care import CARE_TABLES, STATES
@@ -24,81 +24,82 @@ from trocar.registry.models import MODELS, Case, Person, Study
 from trocar.web import cases, demo
 
 
-@pytest.fixture
-def filled(db: Any) -> demo.Filled:
-    return demo.populate()
-
-
 def synthetic() -> Any:
     return MODELS["lesions"].objects.filter(study__study_id=demo.STUDY_ID).order_by("pk")
 
 
-def test_every_state_holds_a_synthetic_lesion(filled: demo.Filled) -> None:
-    there = set(Case.objects.filter(lesion__in=synthetic()).values_list("state", flat=True))
-    assert there == set(STATES)
-    for lesion in synthetic():
-        assert lesion.lesion_id.startswith("synthetic-")
-        assert store.read_care(lesion).state == lesion.case.state
-        planned = next(p.state for p in demo.PATIENTS if p.name == lesion.lesion_id)
-        assert lesion.case.state == planned
+class TestFilled(TestCase):
+    """What the demonstration holds; filled once for all of these."""
 
+    filled: demo.Filled
 
-def test_the_series_is_a_finished_cohort(filled: demo.Filled) -> None:
-    from trocar.io.records import example_study
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.filled = demo.populate()
 
-    row = Study.objects.get(study_id="hong-kong-2013")
-    held, series = store.read_study(row), example_study()
-    assert all(getattr(held, table) == getattr(series, table) for table in TABLES)
-    lines = Case.objects.filter(lesion__study=row)
-    assert {(c.state, c.next_due) for c in lines} == {("closed", "")}
-    assert len(lines) == len(series)
-    assert filled.lesions == len(series) + len(demo.PATIENTS)
+    def test_every_state_holds_a_synthetic_lesion(self) -> None:
+        there = set(Case.objects.filter(lesion__in=synthetic()).values_list("state", flat=True))
+        assert there == set(STATES)
+        for lesion in synthetic():
+            assert lesion.lesion_id.startswith("synthetic-")
+            assert store.read_care(lesion).state == lesion.case.state
+            planned = next(p.state for p in demo.PATIENTS if p.name == lesion.lesion_id)
+            assert lesion.case.state == planned
 
+    def test_the_series_is_a_finished_cohort(self) -> None:
+        from trocar.io.records import example_study
 
-def test_every_gate_of_every_lesion_gives_an_answer(filled: demo.Filled) -> None:
-    for lesion in MODELS["lesions"].objects.all():
-        record, care = store.read_record(lesion), store.read_care(lesion)
-        for state in workflow.NEXT[care.state]:
-            for gate in workflow.gates(state, record, care, today=cases.today()):
-                assert gate.text, gate.gate
-                assert "{" not in gate.text, gate.gate
+        row = Study.objects.get(study_id="hong-kong-2013")
+        held, series = store.read_study(row), example_study()
+        assert all(getattr(held, table) == getattr(series, table) for table in TABLES)
+        lines = Case.objects.filter(lesion__study=row)
+        assert {(c.state, c.next_due) for c in lines} == {("closed", "")}
+        assert len(lines) == len(series)
+        assert self.filled.lesions == len(series) + len(demo.PATIENTS)
 
+    def test_every_gate_of_every_lesion_gives_an_answer(self) -> None:
+        for lesion in MODELS["lesions"].objects.all():
+            record, care = store.read_record(lesion), store.read_care(lesion)
+            for state in workflow.NEXT[care.state]:
+                for gate in workflow.gates(state, record, care, today=cases.today()):
+                    assert gate.text, gate.gate
+                    assert "{" not in gate.text, gate.gate
 
-def test_history_and_log_are_real(filled: demo.Filled) -> None:
-    report = chain.verify()
-    assert report.sound, report.why
-    assert report.rows == sum(m.objects.count() for m in MODELS.values()) + 2 + len(
-        store.read_study(Study.objects.get(study_id="hong-kong-2013")).notes
-    )
-    plan = MODELS["plans"].objects.get(lesion__lesion_id="synthetic-06", number=1)
-    assert to_record(plan).revoked_at is not None
-    told = {change.column for change in store.history(plan)}
-    assert {"approved_by", "revoked_at"} <= told
+    def test_history_and_log_are_real(self) -> None:
+        report = chain.verify()
+        assert report.sound, report.why
+        assert report.rows == sum(m.objects.count() for m in MODELS.values()) + 2 + len(
+            store.read_study(Study.objects.get(study_id="hong-kong-2013")).notes
+        )
+        plan = MODELS["plans"].objects.get(lesion__lesion_id="synthetic-06", number=1)
+        assert to_record(plan).revoked_at is not None
+        told = {change.column for change in store.history(plan)}
+        assert {"approved_by", "revoked_at"} <= told
 
+    def test_there_is_something_of_every_table_and_every_trouble(self) -> None:
+        empty = {t for t in (*TABLES, *CARE_TABLES) if not MODELS[t].objects.exists()}
+        assert empty <= {"runs", "exclusions"}  # runs come with what was computed
+        lines = Case.objects.filter(lesion__in=synthetic())
+        today = cases.today()
+        assert lines.filter(next_due__gt="", next_due__lt=today).exists(), "an overdue visit"
+        assert lines.filter(next_due__gte=today).exists(), "a visit to come"
+        assert lines.filter(missing_scores__gt=0).exists()
+        assert lines.filter(unsigned_plan=True).exists()
+        assert lines.filter(open_gates__gt=0).exists()
+        over = [s for s in map(to_record, MODELS["steps"].objects.all()) if s.overridden]
+        assert over
+        assert all(s.reason for s in over)
+        assert MODELS["votes"].objects.filter(signed_at__isnull=False).exists()
 
-def test_there_is_something_of_every_table_and_every_trouble(filled: demo.Filled) -> None:
-    empty = {t for t in (*TABLES, *CARE_TABLES) if not MODELS[t].objects.exists()}
-    assert empty <= {"runs", "exclusions"}  # runs come with what was computed
-    lines = Case.objects.filter(lesion__in=synthetic())
-    today = cases.today()
-    assert lines.filter(next_due__gt="", next_due__lt=today).exists(), "an overdue visit"
-    assert lines.filter(next_due__gte=today).exists(), "a visit to come"
-    assert lines.filter(missing_scores__gt=0).exists()
-    assert lines.filter(unsigned_plan=True).exists()
-    assert lines.filter(open_gates__gt=0).exists()
-    over = [s for s in map(to_record, MODELS["steps"].objects.all()) if s.overridden]
-    assert over
-    assert all(s.reason for s in over)
-    assert MODELS["votes"].objects.filter(signed_at__isnull=False).exists()
-
-
-def test_the_logins_work(filled: demo.Filled) -> None:
-    assert set(filled.accounts) == set(roles.ROLES)
-    for role, name in filled.accounts.items():
-        client = Client(HTTP_HOST="localhost")
-        assert client.login(username=name, password=filled.password)
-        assert Person.objects.get(user__username=name).role == role
-    assert not Client(HTTP_HOST="localhost").login(username="radiologist", password="another one")
+    def test_the_logins_work(self) -> None:
+        assert set(self.filled.accounts) == set(roles.ROLES)
+        for role, name in self.filled.accounts.items():
+            client = Client(HTTP_HOST="localhost")
+            assert client.login(username=name, password=self.filled.password)
+            assert Person.objects.get(user__username=name).role == role
+        assert not Client(HTTP_HOST="localhost").login(
+            username="radiologist", password="another one"
+        )
 
 
 def _rows() -> dict[str, list[Any]]:
@@ -114,6 +115,7 @@ def _rows() -> dict[str, list[Any]]:
     return out
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_rows(db: Any) -> None:
     seen = []
     for seed in (4, 4, 5):
@@ -138,6 +140,7 @@ def test_a_process_that_serves_another_registry_does_not_fill_one(tmp_path: Path
         demo.fill(tmp_path / "registry")
 
 
+@pytest.mark.slow
 def test_it_is_filled_twice_in_a_folder_of_its_own(tmp_path: Path) -> None:
     """In processes of their own, as the command does; the unit's registry is not touched."""
     home, own = tmp_path / "out" / "registry", tmp_path / "own"

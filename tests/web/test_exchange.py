@@ -19,11 +19,12 @@ from django.urls import reverse
 from openpyxl import load_workbook
 
 from trocar.audit.sharing import age_group, shared_tables
+from trocar.errors import InputError
 from trocar.io.records import example_study, read_study, write_study
 from trocar.model.study import TABLES, Study
 from trocar.phantom.cohort import synthetic_study
 from trocar.registry import chain, store
-from trocar.registry.models import MODELS_AND_HEADS, Case, ChainEvent, Job
+from trocar.registry.models import MODELS_AND_HEADS, Case, ChainEvent, Job, SiteKey
 from trocar.registry.models import Study as StudyRow
 from trocar.web import incoming
 from trocar.web.serve import make_account
@@ -300,7 +301,7 @@ def test_a_workbook_holds_no_formula() -> None:
 
 def test_who_may_not_export_is_refused_and_gets_nothing() -> None:
     store.take_in(example_study(), who="test", why="test")
-    for role in ("referrer", "coordinator", "radiologist", "researcher"):
+    for role in ("referrer", "coordinator", "radiologist", "researcher", "administrator"):
         answer = browser(role).post(reverse("export"), {"form": "zip"})
         assert answer.status_code == 403
     assert not ChainEvent.objects.filter(kind="export").exists()
@@ -395,16 +396,48 @@ def test_what_singles_out_is_shared_by_enough_patients(least: int) -> None:
     assert not {"site", "age_years", "note", "side"} & {*names, *tables["lesions"].columns}
 
 
-def test_new_names_hold_together_and_differ_between_studies(settings: Any) -> None:
+@pytest.mark.slow
+def test_new_names_hold_together_and_differ_between_registries(settings: Any) -> None:
     from trocar.web.pages.exchange import run_shared
+
+    browser("audit lead")
 
     store.take_in(synthetic_study(40, 1).study, who="test", why="test")
     row = StudyRow.objects.get()
     asked = {"study": str(row.uid), "least": 2}
-    first = json.loads(run_shared(asked, "x", lambda s, f: None))["files"]["zip"]
-    assert first == json.loads(run_shared(asked, "x", lambda s, f: None))["files"]["zip"]
-    settings.SECRET_KEY = "another-key"
-    assert first != json.loads(run_shared(asked, "x", lambda s, f: None))["files"]["zip"]
+
+    def made() -> str:
+        told = run_shared(asked, "audit-lead", lambda s, f: None)
+        return str(json.loads(told)["files"]["zip"])
+
+    first = made()
+    settings.SECRET_KEY = "another-key"  # as of a restored registry: backups leave it out
+    assert first == made()
+    assert SiteKey.objects.count() == 1
+    SiteKey.objects.update(key="of-another-registry")
+    assert first != made()
+
+
+@pytest.mark.parametrize(("role", "least", "right"), [
+    ("researcher", 2, False), ("researcher", 4, False), ("researcher", 5, True),
+    ("audit lead", 2, True), ("audit lead", 1, False),
+])  # fmt: skip
+def test_who_sees_no_audit_is_told_no_small_count(
+    role: str, least: int, right: bool, django_capture_on_commit_callbacks: Any
+) -> None:
+    from trocar.web.pages.exchange import run_shared
+
+    store.take_in(example_study(), who="test", why="test")
+    client, asked = browser(role), {"study": str(StudyRow.objects.get().uid), "least": least}
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = client.post(reverse("shared"), asked)
+    assert Job.objects.filter(state="done").count() == right
+    assert (answer.status_code == 302) == right
+    if not right:
+        assert "least" in answer.context["form"].errors
+        # Nor does a job that came to be in another way.
+        with pytest.raises(InputError, match="the least number is"):
+            run_shared(asked, role.replace(" ", "-"), lambda s, f: None)
 
 
 def test_another_researcher_does_not_find_them(django_capture_on_commit_callbacks: Any) -> None:

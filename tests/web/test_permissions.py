@@ -98,7 +98,7 @@ def test_the_matrix(role: str, clients: dict[str, Any], lesion: Any) -> None:
 
 # Pages that any of several rights opens and that then ask for the one of the table at hand
 # (test_tables holds those), or sign for oneself alone.
-NARROWED = ("add", "row", "remove", "meeting-sign")
+NARROWED = ("add", "row", "remove", "meeting", "meeting-sign")
 
 
 def may(role: str, rights: tuple[str, ...]) -> bool:

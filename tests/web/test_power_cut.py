@@ -45,8 +45,8 @@ from trocar.web.api.tokens import hash_of
 import trocar.web.urls
 
 clients = int(sys.argv[1])
-serve.make_account("keeper", serve.new_password(), role="administrator", who="test")
-serve.make_account("nurse", serve.new_password(), role="coordinator", who="test")
+serve.make_account("keeper", serve.new_password("keeper"), role="administrator", who="test")
+serve.make_account("nurse", serve.new_password("nurse"), role="coordinator", who="test")
 user = store.account("nurse")
 for i in range(clients):
     Token.objects.create(user=user, name=str(i), sha256=hash_of(f"key-{i}"),

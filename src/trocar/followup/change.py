@@ -355,7 +355,9 @@ def first_lesions(records: Iterable[Record]) -> tuple[Record, ...]:
     rows = tuple(records)
     for r in rows:
         groups.setdefault(r.patient.patient_id, []).append(r)
-    kept = {_first(group).lesion_id for group in groups.values()}
+    if len(groups) == len(rows):
+        return rows
+    kept = {(g[0] if len(g) == 1 else _first(g)).lesion_id for g in groups.values()}
     return tuple(r for r in rows if r.lesion_id in kept)
 
 

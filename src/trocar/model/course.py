@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from trocar.errors import InputError
@@ -394,7 +395,7 @@ class OpioidSeries:
         """The regimen of exactly that day; empty when nothing was recorded."""
         return tuple(line for line in self.lines if line.day == day)
 
-    @property
+    @cached_property
     def days(self) -> tuple[float, ...]:
         """The days with a recorded regimen, earliest first."""
         return tuple(sorted({line.day for line in self.lines}))
@@ -412,3 +413,9 @@ class Course:
     leaks: tuple[Leak, ...] = ()
     events: tuple[Event, ...] = ()
     death_day: float | None = None  # days after this lesion's first procedure
+    death_recorded: bool = False  # also where the day is not known or nothing was done
+
+    @property
+    def died(self) -> bool:
+        """Whether a death is recorded, on whatever day."""
+        return self.death_recorded or self.death_day is not None

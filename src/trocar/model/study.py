@@ -206,6 +206,7 @@ class Study:
                 leaks=mine["leaks"],
                 events=tuple(sorted(mine["events"], key=lambda s: s.day)),
                 death_day=_death_day(death, first, lesion),
+                death_recorded=death is not None,
             )
             out.append(
                 Record(

@@ -52,6 +52,9 @@ TREATS = (
 )  # of model.care.DECISIONS
 _SPINAL_TEAM = ("radiology", "spinal surgery")
 _LOCAL = "local arrangement"  # no clause asks for it in these words
+# Missing for the patient's safety: a spinal surgeon at the meeting, the absence of an absolute
+# contraindication. While it is not known a radiologist may answer for it; once known nobody may.
+_SAFETY = ("E5", "E8")
 # What a meeting cannot do without, and what may still change until the day.
 _FOR_THE_MEETING = ("E1", "E2", "E3", "E8", "E10", "E11", "E12", "N1")
 _BY_THE_DAY = ("E4", "E7", "E9")
@@ -260,7 +263,7 @@ class _Case:
     @property
     def died(self) -> bool:
         """Whether a death is recorded."""
-        return self.record.course.death_day is not None
+        return self.record.course.died
 
     @property
     def shift(self) -> int:
@@ -441,6 +444,7 @@ def _referral(c: _Case) -> _Said:
 
 
 def _verdict_gate(v: Verdict, said: bool | None, *, hard: bool) -> Gate:
+    missing = v.rule in _SAFETY and said is False
     return Gate(
         gate=v.rule,
         title=v.title,
@@ -449,7 +453,7 @@ def _verdict_gate(v: Verdict, said: bool | None, *, hard: bool) -> Gate:
         values=v.values,
         clause=v.clause,
         hard=hard and v.hard,
-        overridable_by=RADIOLOGIST if hard and v.hard else NOBODY,
+        overridable_by=RADIOLOGIST if hard and v.hard and not missing else NOBODY,
         evidence=v.evidence,
     )
 
@@ -516,11 +520,12 @@ def _signatures(c: _Case) -> _Said:
     signed = list(dict.fromkeys(v.specialty for v in c.votes))
     said = ", ".join(signed) or "none"
     if c.record.lesion.spinal:
-        lacking = [s for s in _SPINAL_TEAM if s not in signed]
+        agreed = [v.specialty for v in c.votes if v.vote == "for"]
+        lacking = [s for s in _SPINAL_TEAM if s not in agreed]
         if lacking:
             return _Said(
                 open=False,
-                reason="A vertebra: not signed by {lacking}. Signed: {signed}.",
+                reason="A vertebra: no signed vote for it by {lacking}. Signed: {signed}.",
                 values={"lacking": ", ".join(lacking), "signed": said},
             )
     least = load("governance")["mdt_specialties"].mean
@@ -542,6 +547,17 @@ def _dissent(c: _Case) -> _Said:
     return _Said(open=True, reason="Nobody signed against.")
 
 
+def _before_it(function: Callable[[_Case], _Said]) -> Callable[[_Case], _Said]:
+    """The same question as it stood on the day of the procedure: who met later did not stop it."""
+
+    def asked(c: _Case) -> _Said:
+        if c.start is None or len(c.start) != len(c.today):
+            return function(c)  # a month does not tell which meetings came first: all count
+        return function(replace(c, today=min(c.start, c.today)))
+
+    return asked
+
+
 def _arrangements(c: _Case) -> _Said:
     b = c.record.baseline
     answer = all_of(
@@ -559,7 +575,12 @@ def _capacity(c: _Case) -> _Said:
     if said is None:
         return _Said(open=None, reason="Whether the patient had capacity is not recorded.")
     if not said:
-        return _Said(open=False, reason="The patient had no capacity to consent.")
+        return _Said(
+            open=False,
+            reason="The patient had no capacity to consent.",
+            hard=True,
+            overridable_by=NOBODY,
+        )
     return _Said(open=True, reason="The patient had capacity to consent.")
 
 
@@ -662,6 +683,22 @@ def _approved(c: _Case) -> _Said:
     )
 
 
+def _approved_by_the_day(c: _Case) -> _Said:
+    """The same, if the approval is not later than the procedure."""
+    said, plan = _approved(c), c.care.plan
+    if not said.open or plan is None or plan.approved_at is None or c.start is None:
+        return said
+    day = plan.approved_at[: len("2026-11-25")]
+    if first_day(day) > last_day(c.start):
+        return _Said(
+            open=False,
+            reason="Version {number} of the plan was approved on {date}, after the procedure of "
+            "{day}.",
+            values={"number": plan.number, "date": day, "day": c.start},
+        )
+    return said
+
+
 def _plan_verdict(c: _Case) -> _Said:
     plan = c.care.plan
     if plan is None or plan.verdict is None:
@@ -670,6 +707,7 @@ def _plan_verdict(c: _Case) -> _Said:
         open=None if plan.verdict == "unknown" else plan.verdict != "stop",
         reason="Worst verdict of version {number} of the plan: {verdict}.",
         values={"number": plan.number, "verdict": plan.verdict},
+        overridable_by=NOBODY if plan.verdict == "stop" else None,
     )
 
 
@@ -879,7 +917,8 @@ _GATES: Mapping[str, tuple[Callable[[_Case], tuple[Gate, ...]], ...]] = {
     ),
     "treated": (
         _consent_rule(_consent_on_the_day),
-        _PLAN,
+        _Rule(gate="plan", title="Plan approved", clause=_LOCAL, function=_approved_by_the_day),
+        *(replace(rule, function=_before_it(rule.function)) for rule in _TEAM),
         _Rule(
             # What was not done cannot be declared done.
             gate="procedure",
@@ -906,12 +945,10 @@ _GATES: Mapping[str, tuple[Callable[[_Case], tuple[Gate, ...]], ...]] = {
     ),
     "closed": (
         _Rule(
-            # Closing is keeping of records: it decides nothing about treatment.
             gate="ended",
             title="Follow-up has ended",
             clause=_LOCAL,
             function=_ended,
-            overridable_by=("radiologist", "administrator"),
         ),
         _minimum_set,
     ),

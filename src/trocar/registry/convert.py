@@ -4,28 +4,57 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from django.core.exceptions import ObjectDoesNotExist
+
 from trocar.model.columns import columns
-from trocar.registry.columns import reference
-from trocar.registry.models import Row
+from trocar.registry.columns import OWN, reference
+from trocar.registry.models import MODELS, Row
 
 
-def to_record(row: Any) -> Any:
-    """The record of a row, or of one state of it in its history."""
+def to_record(row: Any, names: Mapping[str, Mapping[int, str]] | None = None) -> Any:
+    """The record of a row, or of one state of it in its history.
+
+    ``names`` may hold the names of what rows refer to, by field and key, where many are read.
+    """
     cls: type[Row] = getattr(row, "instance_type", type(row))
     values = {}
     for c in columns(cls.record):
         to = reference(cls.table, c.name)
         if to is not None:
-            other = getattr(row, to[1])
-            value = None if other is None else getattr(other, c.name)
+            value = _name(row, to[1], c.name, names)
         else:
             value = getattr(row, c.name)
             if c.kind == "list" and value is not None:
                 value = tuple(value)
         values[c.name] = value
     return cls.record(**values)
+
+
+def _name(row: Any, field: str, own: str, names: Mapping[str, Mapping[int, str]] | None) -> Any:
+    """The name of the row a field refers to; that of a row that was removed is in its history."""
+    key = getattr(row, f"{field}_id")
+    if key is None:
+        return None
+    if names is not None:
+        return names[field][key]
+    try:
+        return getattr(getattr(row, field), own)
+    except ObjectDoesNotExist:
+        table = f"{field}s"
+        state = MODELS[table].history.filter(id=key).first()  # type: ignore[attr-defined]
+        return getattr(state, own)
+
+
+def every_name() -> dict[str, dict[int, str]]:
+    """The names of all patients, lesions and procedures there are or were, by field and key."""
+    found = {}
+    for table, own in OWN.items():
+        past = MODELS[table].history.values_list("id", own)  # type: ignore[attr-defined]
+        found[own.removesuffix("_id")] = dict(past.iterator(2000))
+    return found
 
 
 def to_fields(record: Any, table: str, related: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +78,11 @@ def digest(record: Any) -> str:
             # A database gives 1.0 back for 1, and some give 0.0 for -0.0, which are equal.
             values[c.name] = float(values[c.name]) + 0.0
     return hashlib.sha256(canonical(values).encode()).hexdigest()
+
+
+def told(held: str, who: str, why: str | None, at: str, study: str) -> str:
+    """A hash of a state of a row and its story: what it was, who made it so, why, when, where."""
+    return hashlib.sha256(canonical([held, who, why or "", at, study]).encode()).hexdigest()
 
 
 def canonical(value: Any) -> str:

@@ -163,9 +163,21 @@ class Person(models.Model):
     role = models.CharField(max_length=20)
     specialty = models.TextField(blank=True, default="")
     language = models.CharField(max_length=10, default="en")
+    # An administrator knows the password: nothing is done with the account until it is changed.
+    must_change = models.BooleanField(default=False)
 
     def __str__(self) -> str:
         return f"{self.user} ({self.role})"
+
+
+class SiteKey(models.Model):
+    """A secret of the registry, made once and kept for good: it goes where the database goes."""
+
+    name = models.CharField(max_length=40, unique=True)
+    key = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Token(models.Model):

@@ -1,4 +1,4 @@
-"""Who may do what: six roles, each a set of rights. Everything that is not given is refused.
+"""Who may do what: seven roles, each a set of rights. Everything that is not given is refused.
 
 A page or an address of the programming interface names the one right it needs; a test holds every
 address against every role.
@@ -12,6 +12,7 @@ ROLES = (
     "referrer",
     "coordinator",
     "radiologist",
+    "specialist",
     "audit lead",
     "researcher",
     "administrator",
@@ -47,10 +48,12 @@ RIGHTS: Mapping[str, frozenset[str]] = {
     "coordinator": _CLINIC | {REFER, MEET, CONSENT, TREAT},
     "radiologist": _CLINIC
     | {REFER, MEET, VOTE, CONSENT, PLAN, APPROVE, TREAT, OVERRIDE, CORRECT, AUDIT},
+    # A surgeon or oncologist of the meeting: votes there, and answers for nothing else.
+    "specialist": frozenset({SEE, VOTE, HISTORY}),
     "audit lead": frozenset({SEE, HISTORY, AUDIT, EXPORT, SHARED, LOG, TOKENS}),
     "researcher": frozenset({SHARED, TOKENS}),
     # Runs the registry; is no clinician: sees accounts, log and imports, not the cases.
-    "administrator": frozenset({PEOPLE, LOG, IMPORT, EXPORT, TOKENS}),
+    "administrator": frozenset({PEOPLE, LOG, IMPORT, TOKENS}),
 }
 EVERY_RIGHT = frozenset().union(*RIGHTS.values())
 

@@ -6,14 +6,18 @@ state in its history and a link in the log, or leaves nothing at all.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import make_password
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import DataError, IntegrityError, OperationalError, connection, models, transaction
 from simple_history.utils import bulk_create_with_history
 
@@ -31,11 +35,19 @@ from trocar.model.study import KEYS, TABLES, Record, Study
 from trocar.registry import chain
 from trocar.registry.chain import Happened
 from trocar.registry.columns import OWN, reference
-from trocar.registry.convert import canonical, digest, to_fields, to_record
-from trocar.registry.models import MODELS, MODELS_AND_HEADS, Case, Row
+from trocar.registry.convert import canonical, digest, to_fields, to_record, told
+from trocar.registry.models import (
+    MODELS,
+    MODELS_AND_HEADS,
+    Case,
+    ChainEvent,
+    ChainHead,
+    Row,
+)
 from trocar.registry.models import Study as StudyRow
 
 _BATCH = 500
+_READ = 2000
 _LIMITS = "54"  # how PostgreSQL's codes of exceeded limits begin (too long for an index)
 
 
@@ -48,6 +60,10 @@ class Conflict(TrocarError):
             "Compare both and save again."
         )
         self.row, self.yours, self.theirs, self.by, self.at = row, yours, to_record(row), by, at
+
+
+class Changed(InputError):
+    """What was looked at before is not what would be done now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,12 +138,13 @@ def put(
     """
     model = MODELS_AND_HEADS[table]
     with transaction.atomic():
+        chain.turn()
         if row is None:
             row = model(**_fields(table, record, study))
             _set_study(row, study)
             kind = "created"
         else:
-            held = model.objects.select_for_update().get(pk=row.pk)
+            held = _still_there(row)
             _may_change(held, record, why, expected)
             old = to_record(held)
             if old == record:
@@ -138,25 +155,26 @@ def put(
             held.version += 1
             row, kind = held, "changed"
         _save(row, who, why)
-        _tell([row], who, kind)
+        _tell([row], who, kind, why)
     return row
 
 
 def remove(row: Row, *, who: str, why: str, expected: int | None = None) -> None:
     """Take a row out of the record; its history and the log keep it for good."""
     with transaction.atomic():
-        held = type(row).objects.select_for_update().get(pk=row.pk)
+        chain.turn()
+        held = _still_there(row)
         _may_change(held, None, why, expected)
-        subject, version = f"{held.table}:{held.uid}", held.version
         held._history_user, held._change_reason = account(who), why
+        held._history_date = datetime.now(UTC)
+        gone = _happened(held, who, "removed", why)
         try:
             held.delete()
         except models.ProtectedError as error:
             raise InputError(
                 f"{held.table}: other rows belong to this one; remove those first"
             ) from error
-        gone = {"what": "removed", "version": version, "digest": None}
-        chain.append([Happened(kind="change", who=who, subject=subject, detail=gone)])
+        chain.append([gone])
 
 
 def history(row: Row) -> tuple[ItemChange, ...]:
@@ -188,6 +206,13 @@ def _items(model: type[Row], uid: Any) -> tuple[ItemChange, ...]:
                 )  # fmt: skip
         before = dict(now)
     return tuple(reversed(told))
+
+
+def _still_there(row: Row) -> Any:
+    held = type(row).objects.select_for_update().filter(pk=row.pk).first()
+    if held is None:
+        raise InputError(f"{row.table}: somebody removed this after it was opened here")
+    return held
 
 
 def _may_change(held: Any, record: Any, why: str, expected: int | None) -> None:
@@ -242,6 +267,7 @@ def _study_of_row(row: Any) -> StudyRow | None:
 
 def _save(row: Any, who: str, why: str) -> None:
     row._history_user, row._change_reason = account(who), why or None
+    row._history_date = datetime.now(UTC)
     with _told_in_words(row.table):
         row.save()
 
@@ -271,14 +297,20 @@ def _what_broke(table: str, error: Exception) -> str:
     return f"{table}: the database does not take these values; expected what the columns allow"
 
 
-def _tell(rows: Iterable[Row], who: str, what: str) -> None:
-    chain.append(
-        Happened(
-            kind="change", who=who, subject=f"{r.table}:{r.uid}",
-            detail={"what": what, "version": r.version, "digest": digest(to_record(r))},
-        )
-        for r in rows
-    )  # fmt: skip
+def _tell(rows: Iterable[Any], who: str, what: str, why: str) -> None:
+    """A link for each row that was written: its content, and the story its history tells."""
+    chain.append(_happened(r, who, what, why) for r in rows)
+
+
+def _happened(row: Any, who: str, what: str, why: str) -> Happened:
+    held = digest(to_record(row))
+    study = str(row.study.uid) if "study" in {f.name for f in row._meta.fields} else ""
+    at = row._history_date.isoformat(timespec="microseconds")
+    detail = {
+        "what": what, "version": row.version, "digest": None if what == "removed" else held,
+        "told": told(held, who, why, at, study),
+    }  # fmt: skip
+    return Happened(kind="change", who=who, subject=f"{row.table}:{row.uid}", detail=detail)
 
 
 # --- Plans --------------------------------------------------------------------------------------
@@ -286,8 +318,6 @@ def _tell(rows: Iterable[Row], who: str, what: str) -> None:
 
 def content_sha256(plan: PlanVersion) -> str:
     """A hash of what is planned, whoever wrote it and whenever."""
-    import hashlib
-
     content = {name: getattr(plan, name) for name in PLANNED}
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
@@ -300,6 +330,7 @@ def next_plan(
     ``parent`` is the newest version the writer saw: Conflict when there is a newer one.
     """
     with transaction.atomic():
+        chain.turn()
         # The lesion's row stands for its list of versions.
         MODELS["lesions"].objects.select_for_update().get(pk=lesion.pk)
         last = MODELS["plans"].objects.filter(lesion=lesion).order_by("-number").first()
@@ -330,6 +361,7 @@ def restore_plan(lesion: Any, number: int, *, who: str, why: str, parent: int) -
 def approve(row: Any, *, who: str, why: str = "approved", expected: int | None = None) -> Any:
     """Sign a version of a plan; only the newest can be signed."""
     with transaction.atomic():
+        chain.turn()
         # Judged as it is now, not as it was when the page was opened.
         MODELS["lesions"].objects.select_for_update().get(pk=row.lesion_id)
         row = MODELS["plans"].objects.select_for_update().get(pk=row.pk)
@@ -348,11 +380,14 @@ def approve(row: Any, *, who: str, why: str = "approved", expected: int | None =
 
 def revoke(row: Any, *, who: str, why: str) -> Any:
     """Take back the approval of a version."""
-    plan = to_record(row)
-    if not plan.approved:
-        raise InputError(f"version {plan.number} is not approved; expected one that is")
-    kept = put("plans", replace(plan, revoked_at=chain.now()), who=who, why=why, row=row)
-    chain.log("sign", who, f"plans:{row.uid}", what="revoked", content=content_sha256(plan))
+    with transaction.atomic():
+        chain.turn()
+        row = MODELS["plans"].objects.get(pk=row.pk)
+        plan = to_record(row)
+        if not plan.approved:
+            raise InputError(f"version {plan.number} is not approved; expected one that is")
+        kept = put("plans", replace(plan, revoked_at=chain.now()), who=who, why=why, row=row)
+        chain.log("sign", who, f"plans:{row.uid}", what="revoked", content=content_sha256(plan))
     return kept
 
 
@@ -365,15 +400,37 @@ def _rows(table: str, **where: Any) -> list[Any]:
     return list(model.objects.filter(**where).select_related(*related).order_by("pk"))
 
 
+def _records(table: str, study: StudyRow, digest_of: Any = None) -> tuple[Any, ...]:
+    """The records of a table of a study, in the order they were entered, without making rows."""
+    record = MODELS[table].record
+    cols = columns(record)
+    lookups = []
+    for c in cols:
+        to = reference(table, c.name)
+        lookups.append(f"{to[1]}__{c.name}" if to is not None else c.name)
+    names = [c.name for c in cols]
+    lists = [i for i, c in enumerate(cols) if c.kind == "list"]
+    found = MODELS[table].objects.filter(**{path_to_study(table): study}).order_by("pk")
+    out = []
+    for values in found.values_list(*lookups).iterator(_READ):
+        cells = list(values)
+        for i in lists:
+            if cells[i] is not None:
+                cells[i] = tuple(cells[i])
+        if digest_of is not None:
+            digest_of.update(repr(cells).encode())
+        out.append(record(**dict(zip(names, cells, strict=True))))
+    return tuple(out)
+
+
 def read_study(row: StudyRow, tables: Sequence[str] = tuple(TABLES)) -> Study:
     """A whole study as the audit takes it, in the order its rows were entered."""
-    import hashlib
-
-    held = {t: tuple(map(to_record, _rows(t, **{path_to_study(t): row}))) for t in tables}
+    content = hashlib.sha256()
+    held = {t: _records(t, row, content) for t in tables}
     notes = tuple(map(to_record, _rows("notes", study=row)))
-    sums = [digest(r) for rows in held.values() for r in rows]
-    sha256 = hashlib.sha256("".join(sums).encode()).hexdigest()
-    return Study(info=to_record(row), notes=notes, sha256=sha256, origin="registry", **held)
+    return Study(
+        info=to_record(row), notes=notes, sha256=content.hexdigest(), origin="registry", **held
+    )  # type: ignore[arg-type]
 
 
 def gather(lesion: Any) -> dict[str, list[Any]]:
@@ -473,20 +530,58 @@ def recount(lesion: Any, standing: Standing_of) -> Case:
     return Case.objects.update_or_create(lesion=lesion, defaults=values)[0]
 
 
+def lesions_of(row: Any) -> list[Any]:
+    """The lesions whose line in the worklist a row may change."""
+    names = {f.name for f in row._meta.fields}
+    if row.table == "lesions":
+        return [row]
+    if row.table == "patients":
+        return list(row.lesions.all())
+    if "lesion" in names:
+        return [row.lesion]
+    if "patient" in names:
+        return list(row.patient.lesions.all())
+    if "procedure" in names:
+        return [row.procedure.lesion]
+    return []
+
+
+def _touched_since(link: int, study: StudyRow) -> list[Any]:
+    """The lesions of a study of which a row was written after a link of the log."""
+    touched = {}
+    links = ChainEvent.objects.filter(number__gt=link, kind="change")
+    for subject, detail in links.values_list("subject", "detail"):
+        table, _, uid = subject.partition(":")
+        model: Any = MODELS_AND_HEADS[table]
+        gone = json.loads(detail)["digest"] is None
+        # A row that was removed is known by its last state, which tells whose it was.
+        row = (model.history if gone else model.objects).filter(uid=uid).first()
+        row = row.instance if gone and row is not None else row
+        if row is None or (gone and table == "lesions"):
+            continue
+        with suppress(ObjectDoesNotExist):  # what it belonged to is gone as well
+            found = (lesion for lesion in lesions_of(row) if lesion.study_id == study.pk)
+            touched.update({lesion.pk: lesion for lesion in found})
+    return list(touched.values())
+
+
 def recount_all(
     row: StudyRow, standing: Standing_of, progress: Callable[[float], None] | None = None
 ) -> int:
     """The same for every lesion of a study, as a day that passes makes necessary; how many."""
+    head = ChainHead.objects.filter(pk=1).values_list("number", flat=True).first() or 0
     study = read_study(row)
     held: dict[str, dict[str, list[Any]]] = {}
     of_procedure = {p.procedure_id: p.lesion_id for p in study.procedures}
     for table in CARE_TABLES:
-        for record in map(to_record, _rows(table, **{path_to_study(table): row})):
+        for record in _records(table, row):
             name = getattr(record, "lesion_id", None) or of_procedure[record.procedure_id]
             held.setdefault(name, {}).setdefault(table, []).append(record)
     keys = dict(MODELS["lesions"].objects.filter(study=row).values_list("lesion_id", "pk"))
     lines = []
     for i, record in enumerate(study.records):
+        if record.lesion_id not in keys:
+            continue  # removed meanwhile
         mine = {t: tuple(rows) for t, rows in held.get(record.lesion_id, {}).items()}
         care = Care(lesion_id=record.lesion_id, **mine)  # type: ignore[arg-type]
         lines.append(Case(lesion_id=keys[record.lesion_id], **_line(record, care, standing)))
@@ -494,10 +589,20 @@ def recount_all(
             progress(i / len(study.records))
     changing = [f.name for f in Case._meta.fields if f.name != "lesion"]
     for lo in range(0, len(lines), _BATCH):  # short turns: others may save in between
-        Case.objects.bulk_create(
-            lines[lo : lo + _BATCH], update_conflicts=True, unique_fields=["lesion"],
-            update_fields=changing,
-        )  # fmt: skip
+        with transaction.atomic():
+            chain.turn()
+            part = lines[lo : lo + _BATCH]
+            there = MODELS["lesions"].objects.filter(pk__in=[c.lesion_id for c in part])
+            still = set(there.values_list("pk", flat=True))
+            Case.objects.bulk_create(
+                [c for c in part if c.lesion_id in still], update_conflicts=True,
+                unique_fields=["lesion"], update_fields=changing,
+            )  # fmt: skip
+    # What was saved meanwhile was overwritten by what had been read before it.
+    for lesion in _touched_since(head, row):
+        with transaction.atomic():
+            chain.turn()
+            recount(lesion, standing)
     return len(lines)
 
 
@@ -522,6 +627,19 @@ def _line(record: Record, care: Care, standing: Standing_of) -> dict[str, Any]:
     }
 
 
+def _enter(rows: list[Any], table: str, who: str, why: str) -> list[Any]:
+    """Make many rows at once, each with its history."""
+    at = datetime.now(UTC)
+    with _told_in_words(table):
+        made = bulk_create_with_history(
+            rows, MODELS[table], batch_size=_BATCH, default_user=account(who),
+            default_change_reason=why, default_date=at,
+        )  # fmt: skip
+    for row in made:
+        row._history_date = at
+    return list(made)
+
+
 def place_all(
     row: StudyRow, state_of: Callable[[Record], str | None], *, who: str, why: str
 ) -> int:
@@ -531,6 +649,7 @@ def place_all(
     history and link, as if it had been moved there.
     """
     with transaction.atomic():
+        chain.turn()
         moved = set(
             MODELS["steps"].objects.filter(lesion__study=row).values_list("lesion_id", flat=True)
         )
@@ -546,11 +665,7 @@ def place_all(
             )  # fmt: skip
             steps.append(MODELS["steps"](**to_fields(step, "steps", {"lesion": lesion})))
         if steps:
-            made = bulk_create_with_history(
-                steps, MODELS["steps"], batch_size=_BATCH, default_user=account(who),
-                default_change_reason=why,
-            )  # fmt: skip
-            _tell(made, who, "created")
+            _tell(_enter(steps, "steps", who, why), who, "created", why)
     return len(steps)
 
 
@@ -622,15 +737,23 @@ def _key(table: str, record: Any) -> tuple[Any, ...]:
 
 
 def take_in(
-    study: Study, *, who: str, why: str, progress: Callable[[str, float], None] | None = None
+    study: Study,
+    *,
+    who: str,
+    why: str,
+    progress: Callable[[str, float], None] | None = None,
+    as_seen: Callable[[Incoming], bool] | None = None,
 ) -> Incoming:
     """Enter a study: new rows are added, rows of a known key are changed, none is removed.
 
-    All of it or nothing. Every row gets its history and its link, as if typed.
+    All of it or nothing. Every row gets its history and its link, as if typed. ``as_seen`` says
+    whether what would be done now is what somebody looked at before; Changed when it is not.
     """
     with transaction.atomic():
+        chain.turn()  # nobody writes between the comparing and the writing
         incoming, new, changed = _compare(study)
-        user = account(who)
+        if as_seen is not None and not as_seen(incoming):
+            raise Changed("the registry has changed since this was looked at; look once more")
         head = StudyRow.objects.filter(study_id=study.info.study_id).first()
         if head is None:
             head = put("study", study.info, who=who, why=why)
@@ -660,12 +783,8 @@ def take_in(
                     row.study = head  # type: ignore[attr-defined]
                 made.append(row)
             if made:
-                with _told_in_words(table):
-                    made = bulk_create_with_history(
-                        made, MODELS[table], batch_size=_BATCH, default_user=user,
-                        default_change_reason=why,
-                    )  # fmt: skip
-                _tell(made, who, "created")
+                made = _enter(made, table, who, why)
+                _tell(made, who, "created", why)
             if table in OWN:
                 field_name = OWN[table].removesuffix("_id")
                 names[field_name].update({getattr(r, OWN[table]): r for r in made})

@@ -9,10 +9,13 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.signals import password_changed
 from allauth.mfa import signals as mfa
+from django.conf import settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.core.exceptions import ValidationError
 from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext
 
 from trocar.registry import chain
 
@@ -25,6 +28,16 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Nobody makes an account for himself."""
         return False
+
+    def clean_password(self, password: str, user: Any = None) -> str:
+        """A new password by the rules; the one before is none."""
+        if user is not None and user.pk and user.check_password(password):
+            raise ValidationError(gettext("This is the password you have; choose another."))
+        return str(super().clean_password(password, user))
+
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        """On to the first page, which a password given by somebody else kept closed."""
+        return str(settings.LOGIN_REDIRECT_URL)
 
     def respond_user_inactive(self, request: HttpRequest, user: Any) -> HttpResponse:
         """The right password of a deactivated account."""
@@ -58,6 +71,11 @@ with contextlib.suppress(ImportError):  # only where OpenID Connect is set up
                 chain.log("login failed", "unknown", what="OpenID Connect")
                 page = render(request, "account/account_inactive.html", status=403)
                 raise ImmediateHttpResponse(page)
+            if user.person.must_change:
+                # The provider says who it is; the password an administrator knows is done with.
+                user.set_unusable_password()
+                user.save(update_fields=["password"])
+                _changed(user)
             sociallogin.connect(request, user)
             chain.log("account", named, f"accounts:{user.pk}", what="joined to OpenID Connect")
 
@@ -90,7 +108,15 @@ def _wrong_code(sender: Any, request: HttpRequest, user: Any, **_: Any) -> None:
 
 @receiver(password_changed)
 def _new_password(sender: Any, request: HttpRequest, user: Any, **_: Any) -> None:
+    _changed(user)
     chain.log("account", user.get_username(), f"accounts:{user.pk}", what="password changed")
+
+
+def _changed(user: Any) -> None:
+    """Nobody but its owner knows the account's password any more."""
+    from trocar.registry.models import Person
+
+    Person.objects.filter(user=user, must_change=True).update(must_change=False)
 
 
 @receiver(mfa.authenticator_added)

@@ -67,12 +67,33 @@ def backup(path: Path, *, who: str = "trocar") -> Kept:
             kept = _write(stream, path, Path(settings.KEPT_FILES))
             stream.flush()
             os.fsync(stream.fileno())
-        os.link(temporary, path)  # never over a file that came to be meanwhile
+        _settle(Path(temporary), path)
     except FileExistsError:
         raise InputError(f"{path} is there already; give a name that is not") from None
     finally:
         os.unlink(temporary)
     return kept
+
+
+def _settle(temporary: Path, path: Path) -> None:
+    """Give a whole file its name, never over a file that came to be meanwhile."""
+    try:
+        os.link(temporary, path)
+        return
+    except FileExistsError:
+        raise
+    except OSError:
+        pass  # a disk that knows no links, as of a memory stick
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        try:
+            with temporary.open("rb") as source:
+                shutil.copyfileobj(source, stream, _BLOCK)
+            stream.flush()
+            os.fsync(stream.fileno())
+        except BaseException:
+            path.unlink()  # half a backup is none
+            raise
 
 
 def _write(stream: IO[bytes], path: Path, folder: Path) -> Kept:

@@ -5,10 +5,13 @@ Pages and the programming interface come here; nothing else calls ``store.put`` 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.db import transaction
 
 from trocar.errors import InputError
@@ -16,12 +19,14 @@ from trocar.model.care import Care, Standing, Step
 from trocar.model.study import Record, Study
 from trocar.pathway import workflow
 from trocar.registry import chain, store
+from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, MODELS_AND_HEADS, Case, Row
 
 
 def today() -> str:
-    """This day, ISO."""
-    return datetime.now(UTC).date().isoformat()
+    """This day where the clinic is (TROCAR_TIMEZONE, else this machine's own), ISO."""
+    zone = settings.CLINIC_TIME_ZONE
+    return datetime.now(ZoneInfo(zone) if zone else None).date().isoformat()
 
 
 def standing(record: Record, care: Care) -> Standing:
@@ -29,41 +34,36 @@ def standing(record: Record, care: Care) -> Standing:
     return workflow.standing(record, care, today=today())
 
 
-def enter(study: Study, *, who: str, why: str) -> Any:
+def enter(
+    study: Study,
+    *,
+    who: str,
+    why: str,
+    as_seen: Callable[[store.Incoming], bool] | None = None,
+) -> Any:
     """Take in a study and put its treated lesions where they stand; the row of the study.
 
-    A lesion with a procedure is in follow-up; where the study's own time is over, or the patient
-    has died, it is closed. The worklist's lines are not counted yet: ``store.recount_all`` does.
+    A new lesion with a procedure is in follow-up; where the study's own time is over, or the
+    patient has died, it is closed. One that was there before stays where it is: it goes through
+    its gates. The worklist's lines are not counted yet: ``store.recount_all`` does.
     """
     with transaction.atomic():
-        store.take_in(study, who=who, why=why)
+        chain.turn()
+        here = MODELS["lesions"].objects.filter(study__study_id=study.info.study_id)
+        before = set(here.values_list("lesion_id", flat=True))
+        store.take_in(study, who=who, why=why, as_seen=as_seen)
         row = MODELS_AND_HEADS["study"].objects.get(study_id=study.info.study_id)
         end = study.info.period_end
         over = end is not None and end < today()[: len(end)]
 
         def state_of(record: Record) -> str | None:
-            if not record.procedures:
+            if not record.procedures or record.lesion_id in before:
                 return None
-            return "closed" if over or record.course.death_day is not None else "follow-up"
+            return "closed" if over or record.course.died else "follow-up"
 
-        store.place_all(row, state_of, who=who, why=why)
+        placed = store.place_all(row, state_of, who=who, why=why)
+        chain.log("move", who, f"study:{row.uid}", placed=placed, stayed=len(before))
     return row
-
-
-def lesions_of(row: Any) -> list[Any]:
-    """The lesions whose line in the worklist a row may change."""
-    names = {f.name for f in row._meta.fields}
-    if row.table == "lesions":
-        return [row]
-    if row.table == "patients":
-        return list(row.lesions.all())
-    if "lesion" in names:
-        return [row.lesion]
-    if "patient" in names:
-        return list(row.patient.lesions.all())
-    if "procedure" in names:
-        return [row.procedure.lesion]
-    return []
 
 
 def save(
@@ -76,18 +76,79 @@ def save(
     row: Row | None = None,
     expected: int | None = None,
 ) -> Any:
-    """Keep a record and bring the worklist up to date; see :func:`trocar.registry.store.put`."""
+    """Keep a record and bring the worklist up to date; see :func:`trocar.registry.store.put`.
+
+    Who signed a meeting signed what it decided: see :func:`keep`.
+    """
     with transaction.atomic():
-        kept = store.put(table, record, who=who, why=why, study=study, row=row, expected=expected)
-        for lesion in lesions_of(kept):
+        kept = keep(table, record, who=who, why=why, study=study, row=row, expected=expected)
+        for lesion in store.lesions_of(kept):
             store.recount(lesion, standing)
     return kept
 
 
-def remove(row: Any, *, who: str, why: str, expected: int | None = None) -> None:
-    """Take a row out and bring the worklist up to date."""
+def lock(lesion: Any) -> None:
+    """Let nobody else change how a lesion is decided on until the transaction ends."""
+    MODELS["lesions"].objects.select_for_update().get(pk=lesion.pk)
+
+
+# What of a meeting its members sign.
+_SIGNED = ("date", "decision", "conditions")
+
+
+def keep(
+    table: str,
+    record: Any,
+    *,
+    who: str,
+    why: str = "",
+    study: Any = None,
+    row: Row | None = None,
+    expected: int | None = None,
+) -> Any:
+    """The same where the caller counts the worklist himself, once for many rows.
+
+    Where the day, the decision or the conditions of a meeting change, its votes go with it, empty
+    and unsigned, for the same reason; so do votes that were there before the meeting was.
+    """
     with transaction.atomic():
-        touched = [] if row.table == "lesions" else lesions_of(row)
+        if table in ("meetings", "votes"):  # who signs while one is changed waits, and is told
+            lock(store.find(study, "lesions", record.lesion_id) if row is None else row.lesion)
+        old = None if row is None else to_record(type(row).objects.get(pk=row.pk))
+        kept = store.put(table, record, who=who, why=why, study=study, row=row, expected=expected)
+        if table == "meetings" and any(
+            getattr(old, name, None) != getattr(record, name) for name in _SIGNED
+        ):
+            days = {record.date} if old is None else {old.date, record.date}
+            for vote in MODELS["votes"].objects.filter(lesion=kept.lesion, date__in=days):
+                _unsign(vote, record.date, who=who, why=why)
+    return kept
+
+
+def _unsign(row: Any, day: str, *, who: str, why: str) -> None:
+    """Carry a vote to the day of its meeting, without what was voted."""
+    old = to_record(row)
+    new = replace(old, date=day, vote=None, signed_at=None)
+    if new == old:
+        return
+    reason = why.strip() or "the meeting was entered anew"
+    store.put("votes", new, who=who, why=reason, study=row.lesion.study, row=row)
+    if old.signed_at is not None:
+        chain.log("sign", who, f"votes:{row.uid}", what="unsigned")
+
+
+def remove(row: Any, *, who: str, why: str, expected: int | None = None) -> None:
+    """Take a row out and bring the worklist up to date.
+
+    Raises InputError for a consent that was ever signed: what a patient gave or took back is
+    corrected with a reason, and stays.
+    """
+    with transaction.atomic():
+        if row.table == "consents" and row.history.filter(date__isnull=False).exists():
+            raise InputError(
+                "the consent was signed; it is not taken out, expected a correction with its reason"
+            )
+        touched = [] if row.table == "lesions" else store.lesions_of(row)
         if row.table == "lesions":
             Case.objects.filter(lesion=row).delete()  # its line is derived, and goes with it
         store.remove(row, who=who, why=why, expected=expected)
@@ -111,7 +172,7 @@ def move(
     Raises InputError naming the gates that stay closed.
     """
     with transaction.atomic():
-        MODELS["lesions"].objects.select_for_update().get(pk=lesion.pk)
+        lock(lesion)
         record, care = store.read_record(lesion), store.read_care(lesion)
         last = care.steps[-1].number if care.steps else 0
         if seen is not None and seen > last:
@@ -122,6 +183,8 @@ def move(
         if state not in workflow.NEXT[care.state]:
             every = ", ".join(workflow.NEXT[care.state])
             raise InputError(f"from {care.state} a case goes to {every}; not to {state}")
+        if workflow.needs_reason(care.state, state) and not reason.strip():
+            raise InputError("the reason is empty; expected why the case goes there")
         gates = workflow.gates(state, record, care, today=today())
         closed = workflow.blocked(gates, overridden, role)
         if closed:

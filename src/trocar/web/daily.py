@@ -6,15 +6,13 @@ something. A thread beside the pages counts again; no request waits for it.
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from typing import Any
 
 from django.db import connection
 
 from trocar.registry import store
-from trocar.registry.models import MODELS_AND_HEADS, ChainEvent, ChainHead, Study
+from trocar.registry.models import Study
 from trocar.web import cases
 
 LOOK_S = 60.0  # between two looks at the calendar
@@ -24,30 +22,7 @@ _logger = logging.getLogger(__name__)
 
 def recount() -> int:
     """Count every study's lines again; how many there are."""
-    head = ChainHead.objects.filter(pk=1).values_list("number", flat=True).first() or 0
-    counted = sum(store.recount_all(study, cases.standing) for study in Study.objects.all())
-    # What was saved while it counted may have been overwritten by what it had read before.
-    for lesion in _touched_since(head):
-        store.recount(lesion, cases.standing)
-    return counted
-
-
-def _touched_since(head: int) -> list[Any]:
-    """The lesions of which a row was written after a link of the log."""
-    touched = {}
-    links = ChainEvent.objects.filter(number__gt=head, kind="change")
-    for subject, detail in links.values_list("subject", "detail"):
-        table, _, uid = subject.partition(":")
-        model: Any = MODELS_AND_HEADS[table]
-        gone = json.loads(detail)["digest"] is None
-        if gone and table == "lesions":
-            continue
-        # A row that was removed is known by its last state, which tells whose it was.
-        row = (model.history if gone else model.objects).filter(uid=uid).first()
-        row = row.instance if gone and row is not None else row
-        if row is not None:
-            touched.update({lesion.pk: lesion for lesion in cases.lesions_of(row)})
-    return list(touched.values())
+    return sum(store.recount_all(study, cases.standing) for study in Study.objects.all())
 
 
 class Calendar(threading.Thread):

@@ -61,6 +61,7 @@ PORT = 8000
 ACCOUNTS: Mapping[str, str] = {
     "radiologist": "radiologist",
     "coordinator": "coordinator",
+    "specialist": "spinal-surgeon",
     "referrer": "referrer",
     "audit lead": "audit-lead",
     "researcher": "researcher",
@@ -73,7 +74,10 @@ _OWN_SETTINGS = (
     "TROCAR_SECRET_KEY",
 )  # fmt: skip
 _WAY = ("selection", "meeting", "consent", "planning", "ready", "treated", "follow-up", "closed")
-_SURGEON = "spinal-surgeon"  # signs in meetings; has no login here
+_SURGEON = ACCOUNTS["specialist"]
+_SPECIALTIES = {
+    "radiologist": "radiology", "specialist": "spinal surgery", "referrer": "oncology",
+}  # fmt: skip
 _VISIT_DAYS = (1, 3, 7, 28, 84)
 _BY_TELEPHONE = "The spinal surgeon agreed by telephone and signs today; the pain does not wait."
 _PAPER = "entered from the synthetic paper record"
@@ -180,11 +184,12 @@ def populate(*, seed: int = 0, computed: Computed | None = None) -> Filled:
     from trocar.web import cases
     from trocar.web.serve import make_account, new_password
 
-    password = new_password()
+    password = new_password(*ACCOUNTS.values())
     with transaction.atomic():  # all of it, or an empty registry
         for role, name in ACCOUNTS.items():
-            specialty = "radiology" if role == "radiologist" else ""
-            make_account(name, password, role=role, who="trocar", specialty=specialty)
+            make_account(
+                name, password, role=role, who="trocar", specialty=_SPECIALTIES.get(role, "")
+            )
         _hong_kong()
         info = StudyInfo(
             study_id=STUDY_ID,

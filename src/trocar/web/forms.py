@@ -216,6 +216,23 @@ def display(c: Column, value: Any) -> str:
     return gettext(value) if c.choices and value else str(value)
 
 
+def sentence(reason: str, values: Mapping[str, Any]) -> str:
+    """What a rule or a gate says, with the words put in its places translated as well.
+
+    >>> sentence("Signed: {signed}; at least {least}.", {"signed": "radiology", "least": 2})
+    'Signed: radiology; at least 2.'
+    """
+    said = {n: _in_words(v) if isinstance(v, str) else v for n, v in values.items()}
+    return str(gettext(reason).format(**said))
+
+
+def _in_words(value: str) -> str:
+    whole = gettext(value) if value else value
+    if whole != value:
+        return str(whole)
+    return ", ".join(gettext(w) if w else w for w in value.split(", "))
+
+
 def answers(record: Any, *, leave_out: Sequence[str] = ()) -> list[tuple[str, str]]:
     """Label and value of every column that is known."""
     told = []

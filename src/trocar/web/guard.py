@@ -15,7 +15,7 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 
 from trocar.registry import chain, roles
 from trocar.registry.models import MODELS
@@ -23,6 +23,8 @@ from trocar.registry.models import MODELS
 PUBLIC = "public"  # the login and what it needs
 ANYONE = "anyone"  # whoever is logged in: one's own password, language, home
 _RENEW_S = 60
+# All that is open before a password an administrator knows is changed.
+BEFORE_CHANGE = ("account_change_password", "account_logout", "language")
 # Views that are not ours, by the name of their address.
 FOREIGN = {
     "account_login": PUBLIC,
@@ -117,6 +119,9 @@ class Guard:
         if not request.user.is_authenticated:
             return redirect_to_login(request.get_full_path(), settings.LOGIN_URL)
         role = role_of(request)
+        name = match.url_name if match else None
+        if role and request.user.person.must_change and name not in BEFORE_CHANGE:
+            return redirect("account_change_password")
         if role and (ANYONE in needed or any(roles.may(role, r) for r in needed)):
             return None
         name = match.view_name if match else ""

@@ -39,6 +39,11 @@ def largest() -> int:
     return int(getattr(settings, "LARGEST_IMPORT", LARGEST))
 
 
+def largest_request() -> int:
+    """The most bytes a request may have: a file and the form around it."""
+    return largest() + _FORM
+
+
 class Counted(TemporaryFileUploadHandler):
     """Writes a file to disk as it comes and stops when it grows too large."""
 
@@ -62,7 +67,7 @@ class Counted(TemporaryFileUploadHandler):
 def refuse_large(request: HttpRequest) -> None:
     """Raise InputError by the size the request tells, before any of it is read."""
     told = int(request.META.get("CONTENT_LENGTH") or 0)
-    if told > largest() + _FORM:
+    if told > largest_request():
         raise InputError(too_large(told))
 
 

@@ -19,6 +19,7 @@ FIRST = "admin"
 THREADS = 8  # in each process
 BACKLOG = 1024
 PASSWORD_BYTES = 15  # 20 characters of base 64
+_TRIES = 100
 
 
 class NoValues(logging.Formatter):
@@ -62,15 +63,35 @@ def prepare() -> None:
         ) from error
 
 
-def new_password() -> str:
-    """A password nobody else has; whoever gets it changes it at will."""
-    return secrets.token_urlsafe(PASSWORD_BYTES)
+def new_password(*names: str) -> str:
+    """A password nobody else has, for accounts of these names; whoever gets it changes it at will.
+
+    A few in a thousand hold most letters of a name by chance, which the rules refuse.
+    """
+    from django.contrib.auth import get_user_model
+    from django.contrib.auth.password_validation import validate_password
+    from django.core.exceptions import ValidationError
+
+    password = ""
+    for _ in range(_TRIES):
+        password = secrets.token_urlsafe(PASSWORD_BYTES)
+        try:
+            for name in names:
+                validate_password(password, get_user_model()(username=name))
+        except ValidationError:
+            continue
+        break
+    return password
 
 
 def make_account(
-    name: str, password: str, *, role: str, who: str, specialty: str = "", language: str = "en"
-) -> Any:
-    """Enter an account with its role, and log it; InputError says what is wrong with either."""
+    name: str, password: str, *, role: str, who: str, specialty: str = "", language: str = "en",
+    must_change: bool = False,
+) -> Any:  # fmt: skip
+    """Enter an account with its role, and log it; InputError says what is wrong with either.
+
+    ``must_change``: somebody else knows the password, so that the first login asks for another.
+    """
     from django.contrib.auth import get_user_model
     from django.contrib.auth.password_validation import validate_password
     from django.core.exceptions import ValidationError
@@ -99,7 +120,9 @@ def make_account(
     user.set_password(password)
     with transaction.atomic():
         user.save()
-        Person.objects.create(user=user, role=role, specialty=specialty, language=language)
+        Person.objects.create(
+            user=user, role=role, specialty=specialty, language=language, must_change=must_change
+        )
         chain.log("account", who, f"accounts:{user.pk}", what="created", role=role)
     return user
 
@@ -115,9 +138,9 @@ def first_administrator(*, ask: bool) -> tuple[str, str] | None:
     if Person.objects.filter(role="administrator", user__is_active=True).exists():
         return None
     if not ask:
-        password = new_password()
         name = _free_name()
-        make_account(name, password, role="administrator", who="trocar")
+        password = new_password(name)
+        make_account(name, password, role="administrator", who="trocar", must_change=True)
         return name, password
     print("No administrator yet. This account enters all others.")
     while True:
@@ -178,7 +201,9 @@ def serve(
     made = first_administrator(ask=not yes and sys.stdin.isatty())
     if made is not None:
         print(f"first administrator  {made[0]}")
-        print(f"password             {made[1]}   (shown this once; change it after logging in)")
+        print(
+            f"password             {made[1]}   (shown this once; the first login asks for another)"
+        )
     run(host, port, processes)
 
 
@@ -224,9 +249,14 @@ def _answer(listening: Any) -> None:
     from django.conf import settings
     from waitress import create_server
 
+    from trocar.web import incoming
     from trocar.web.wsgi import application
 
-    options: dict[str, Any] = {"sockets": [listening], "threads": THREADS, "ident": None}
+    options: dict[str, Any] = {
+        "sockets": [listening], "threads": THREADS, "ident": None,
+        # What is larger is refused by the length it tells, before any of it is written to disk.
+        "max_request_body_size": incoming.largest_request(),
+    }  # fmt: skip
     if settings.HTTPS:
         # Who asks, and that it was asked over HTTPS, is believed of the proxy alone.
         options |= {

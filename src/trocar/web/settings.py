@@ -3,6 +3,7 @@
 TROCAR_HOME      folder of the embedded database, the secret key and the kept files
 TROCAR_DATABASE  postgresql://user:password@host:port/name instead of the embedded database
 TROCAR_HOSTS     names the site is reached by, parted by commas, behind a reverse proxy
+TROCAR_TIMEZONE  where the clinic is, such as Asia/Hong_Kong; else as this machine is set
 TROCAR_HTTPS     1 behind a proxy that speaks HTTPS: cookies are then sent over HTTPS alone
 TROCAR_PROXY     that proxy's address when it is not on this machine
 TROCAR_OIDC      a JSON file that describes an OpenID Connect provider
@@ -153,7 +154,8 @@ CACHES = {
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("zh-hant", "繁體中文")]
 LOCALE_PATHS = [HERE / "locale"]
-USE_I18N, USE_TZ, TIME_ZONE = True, True, "UTC"
+USE_I18N, USE_TZ, TIME_ZONE = True, True, "UTC"  # moments are kept in UTC ...
+CLINIC_TIME_ZONE = os.environ.get("TROCAR_TIMEZONE", "")  # ... and a day is the clinic's
 USE_THOUSAND_SEPARATOR = False
 
 STATIC_URL = "/static/"
@@ -163,6 +165,7 @@ WHITENOISE_AUTOREFRESH = False
 KEPT_FILES = HOME / "files"  # sheets and images, by their hash
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
 FILE_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000  # a sheet of a procedure with hundreds of lines
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}

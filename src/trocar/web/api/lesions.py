@@ -30,6 +30,8 @@ from trocar.web.api.tokens import Caller
 State = Annotated[Literal[STATES] | None, Query(description="only lesions in this state")]  # type: ignore[valid-type]
 _AT = "/lesions/{uid}/"
 _PLAN = "/rows/plans/{uid}/"
+# Whether it is taken is not for a referrer to find out about others: one sentence for all.
+_NOT_USABLE = "this patient_id or lesion_id cannot be used; expected another"
 
 
 @offer("GET", "/worklist/", *SEEING, gives=schemas.Worklist, name="worklist", tag="worklist")
@@ -84,11 +86,21 @@ def refer(request: HttpRequest, uid: UUID, body: Any) -> Any:
         held = MODELS["patients"].objects.filter(study=study, patient_id=patient.patient_id).first()
         if held is None:
             held = cases.save("patients", patient, who=caller.who, why="referral", study=study)
-        elif to_record(held) != patient:
-            raise InputError("patient.patient_id is another patient's; expected one not yet used")
-        row = cases.save("lesions", found, who=caller.who, why="referral", study=study)
+        elif not (caller.may(roles.SEE) or _referred(held, caller)) or to_record(held) != patient:
+            raise InputError(_NOT_USABLE)
+        try:
+            row = cases.save("lesions", found, who=caller.who, why="referral", study=study)
+        except InputError as error:
+            if caller.may(roles.SEE):
+                raise
+            raise InputError(_NOT_USABLE) from error
         sent = cases.save("referrals", referral, who=caller.who, why="referral", study=study)
     return Status(201, {"patient": told(held), "lesion": told(row), "referral": told(sent)})
+
+
+def _referred(patient: Any, caller: Caller) -> bool:
+    """Whether a lesion of the patient was referred by who calls."""
+    return bool(patient.lesions.filter(referrals__referrer_id=caller.who).exists())
 
 
 # --- Where it stands ----------------------------------------------------------------------------

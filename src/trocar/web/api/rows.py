@@ -17,7 +17,7 @@ from trocar.model.columns import columns
 from trocar.registry import chain, roles, store
 from trocar.registry.columns import OWN, reference
 from trocar.registry.convert import to_record
-from trocar.registry.models import MODELS
+from trocar.registry.models import MODELS, Person
 from trocar.web import cases
 from trocar.web.api import schemas
 from trocar.web.api.access import (
@@ -54,6 +54,15 @@ def _own_hand(table: str, record: Any, caller: Caller) -> None:
         raise HttpError(403, "a vote is written by its member alone; member_id is another's")
     if table == "referrals" and not caller.may(roles.SEE) and record.referrer_id != caller.who:
         raise HttpError(403, "referrer_id is not the account of this token; expected that")
+
+
+def _own_specialty(table: str, record: Any, caller: Caller) -> None:
+    """Refuses a vote of a specialty that is not the one administrators entered."""
+    if table != "votes":
+        return
+    person = Person.objects.get(user__username=caller.who)
+    if record.specialty != person.specialty:
+        raise HttpError(403, "specialty is not that of the account; an administrator enters it")
 
 
 def _keep(table: str, record: Any, caller: Caller, **how: Any) -> Any:
@@ -121,6 +130,7 @@ def _offer_lists(table: str, head: str) -> None:
             study = study_of(uid)
         made = schemas.record_of(table, record, body.record, **fixed)
         _own_hand(table, made, caller)
+        _own_specialty(table, made, caller)
         if head == "lesions":
             _of_its_lesion(made, lesion)
         return Status(201, told(_keep(table, made, caller, why=body.why, study=study)))
@@ -166,6 +176,7 @@ def _offer_rows(table: str) -> None:
             _stays(table, old, new)
             _own_hand(table, old, caller)
             _own_hand(table, new, caller)
+            _own_specialty(table, new, caller)
             return told(_keep(table, new, caller, why=body.why, row=row, expected=body.version))
 
     change.__doc__ = f"Replace a row of {table}"

@@ -13,15 +13,15 @@ from ninja import Status
 from trocar.errors import InputError
 from trocar.model.study import StudyInfo
 from trocar.registry import chain, roles, store
-from trocar.registry.models import ChainHead, Study
+from trocar.registry.models import MODELS, ChainHead, Study
 from trocar.web.api import schemas
 from trocar.web.api.access import page, study_of, told
 from trocar.web.api.core import offer
 from trocar.web.api.rows import Limit, Offset
 from trocar.web.api.tokens import Caller
 
-SHOWN_BELOW = 5  # smaller counts are hidden from those who see only shared tables
 LARGEST_AUDIT = 2000  # lesions; a larger audit is asked for in the browser, as a job
+LARGEST_EXPORT = 20_000  # lesions; a larger study is exported in the browser
 _STUDY = "/studies/{uid}/"
 _KNOWING = (roles.SEE, roles.REFER, roles.AUDIT, roles.SHARED, roles.EXPORT, roles.IMPORT)
 
@@ -54,6 +54,7 @@ def export(request: HttpRequest, uid: UUID) -> Any:
     from trocar.io.records import write_study
 
     row = study_of(uid)
+    _refuse_large(row, LARGEST_EXPORT, "export a larger study in the browser")
     held = store.read_study(row)
     with tempfile.TemporaryDirectory() as folder:
         text = write_study(Path(folder) / "study.json", held).read_bytes()
@@ -69,25 +70,34 @@ def export(request: HttpRequest, uid: UUID) -> Any:
     tag="studies",
 )  # fmt: skip
 def audit(request: HttpRequest, uid: UUID) -> Any:
-    """The numbers of the audit; small counts are hidden from who sees only shared tables."""
+    """The numbers of the audit; who sees only shared tables gets its counts, none of them small."""
+    from trocar.audit.sharing import FEWEST
     from trocar.audit.summary import audit_study
     from trocar.io.exports import plain
+    from trocar.web.pages.exchange import shared_counts
 
     caller: Caller = request.auth
     row = study_of(uid)
+    _refuse_large(row, LARGEST_AUDIT, "ask for a larger audit in the browser")
     held = store.read_study(row)
-    if len(held) > LARGEST_AUDIT:
-        raise InputError(
-            f"the study holds {len(held)} lesions; expected at most {LARGEST_AUDIT} here, ask for "
-            "a larger audit in the browser"
-        )
-    below = None if caller.may(roles.AUDIT) else SHOWN_BELOW
+    below = None if caller.may(roles.AUDIT) else FEWEST
     made = audit_study(held, suppress_below=below)
     chain.log(
         "export", caller.who, f"study:{row.uid}", form="audit", by="interface",
         sha256=held.sha256, suppress_below=below,
     )  # fmt: skip
+    if below is not None:
+        return {"suppress_below": below, "counts": shared_counts(made)}
     return plain(made)
+
+
+def _refuse_large(row: Study, most: int, instead: str) -> None:
+    """Refuse a study that is too large for one call, before any of it is read."""
+    count = MODELS["lesions"].objects.filter(study=row).count()
+    if count > most:
+        raise InputError(
+            f"the study holds {count} lesions; expected at most {most} here, {instead}"
+        )
 
 
 # --- The log ------------------------------------------------------------------------------------

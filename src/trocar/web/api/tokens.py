@@ -45,13 +45,16 @@ def hash_of(key: str) -> str:
 
 
 def caller_of(key: str) -> Caller | None:
-    """Whose key it is, or None for one that is unknown, over, revoked, or of a closed account."""
+    """Whose key it is, or None for one that is unknown, over, revoked, or of a closed account.
+
+    So it is while an account's password, which an administrator knows, is still to be changed.
+    """
     found = Token.objects.select_related("user__person").filter(sha256=hash_of(key)).first()
     if found is None or found.revoked_at or not _before_end(found.ends_at):
         return None
     user = found.user
     person = getattr(user, "person", None)
-    if not user.is_active or person is None:
+    if not user.is_active or person is None or person.must_change:
         return None
     held = roles.RIGHTS.get(person.role, frozenset())
     return Caller(

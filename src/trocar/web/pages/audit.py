@@ -37,16 +37,20 @@ FORMS = {
 # The sheet holds its own styles and pictures and needs nothing else, least of all a script.
 
 
+# As dates are written everywhere here; a browser's own calendar writes them as its land does.
+_ISO_DAY = {"placeholder": "2026-11-25", "inputmode": "numeric", "autocomplete": "off"}
+
+
 class ChoiceForm(forms.Form):  # type: ignore[misc]
     """Which lesions of a study are audited, and whether the sheet is to leave the unit."""
 
     first = forms.CharField(
         label=gettext_lazy("First procedure from"), required=False, max_length=10,
-        widget=forms.DateInput(attrs={"type": "date"}),
+        widget=forms.TextInput(attrs=_ISO_DAY),
     )  # fmt: skip
     last = forms.CharField(
         label=gettext_lazy("to"), required=False, max_length=10,
-        widget=forms.DateInput(attrs={"type": "date"}),
+        widget=forms.TextInput(attrs=_ISO_DAY),
     )  # fmt: skip
     operator = forms.ChoiceField(label=gettext_lazy("Operator"), required=False)
     least = forms.IntegerField(

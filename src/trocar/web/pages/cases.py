@@ -27,7 +27,16 @@ from trocar.registry.models import MODELS
 from trocar.web import cases
 from trocar.web import kept as files
 from trocar.web.curve import curve
-from trocar.web.forms import RowForm, answers, differences, display, initial_of, label, row_form
+from trocar.web.forms import (
+    RowForm,
+    answers,
+    differences,
+    display,
+    initial_of,
+    label,
+    row_form,
+    sentence,
+)
 from trocar.web.guard import allowed, case_of, needs, role_of
 
 # The right that lets one enter and change a table's rows; taking out needs CORRECT everywhere.
@@ -69,12 +78,12 @@ TITLES = {
     "exclusions": _("Exclusion"), "steps": _("Moved"),
 }  # fmt: skip
 SPECIAL = (
-    ("meeting", _("Meeting"), roles.MEET),
-    ("consent", _("Consent"), roles.CONSENT),
-    ("plan", _("Plan"), roles.PLAN),
-    ("procedure", _("Procedure"), roles.TREAT),
-    ("visit", _("Follow-up call"), roles.FOLLOW),
-    ("complication", _("Complication"), roles.HARM),
+    ("meeting", _("Meeting"), (roles.MEET, roles.VOTE)),
+    ("consent", _("Consent"), (roles.CONSENT,)),
+    ("plan", _("Plan"), (roles.PLAN,)),
+    ("procedure", _("Procedure"), (roles.TREAT,)),
+    ("visit", _("Follow-up call"), (roles.FOLLOW,)),
+    ("complication", _("Complication"), (roles.HARM,)),
 )
 _HARM = ("complications", "leaks", "deaths")
 _OF_PROCEDURE = ("devices", "injections", "injection_events", "ablations")
@@ -146,7 +155,7 @@ def _page(request: HttpRequest, lesion: Any, *, fault: str = "", status: int = 2
         "others": [w for w in ways if w["state"] != forward], "may_move": may_move,
         "entries": timeline(request, lesion, record, held), "head": _head(request, lesion),
         "curve": curve(record.course.pain.scores, record.course.opioids.lines),
-        "special": [(n, t) for n, t, r in SPECIAL if allowed(request, r)],
+        "special": [(n, t) for n, t, some in SPECIAL if any(allowed(request, r) for r in some)],
         "addable": [(t, TITLES[t]) for t in TABLE_RIGHTS if _may_add(request, t)],
         "may_history": allowed(request, roles.HISTORY), "line": getattr(lesion, "case", None),
         "today": cases.today(),
@@ -176,7 +185,7 @@ def _way(request: HttpRequest, state: str, record: Any, care: Any) -> dict[str, 
         rows.append(
             {
                 "gate": g.gate, "title": g.title, "tone": tone, "word": word, "hard": g.hard,
-                "text": gettext(g.reason).format(**g.values), "clause": g.clause,
+                "text": sentence(g.reason, g.values), "clause": g.clause,
                 "override": g in shut and workflow.may_override(role, g),
             }
         )  # fmt: skip
@@ -198,9 +207,6 @@ def move(request: HttpRequest, uid: Any) -> HttpResponse:
     try:
         if state not in STATES or not seen.isascii() or not seen.isdigit() or len(seen) > 9:
             raise InputError("the step is not one that may follow; open the case again")
-        held = store.read_care(lesion).state
-        if workflow.needs_reason(held, state) and not reason.strip():
-            raise InputError("the reason is empty; expected why the case goes there")
         cases.move(
             lesion, state, who=request.user.get_username(), role=role_of(request), reason=reason,
             overridden=request.POST.getlist("override"), seen=int(seen),
@@ -296,7 +302,8 @@ def _shown(
         table=table, uid=str(row.uid), title=str(TITLES[table]), facts=known, position=position,
         when=when, short=short, may_change=may, sheet=sheet,
         may_remove=table not in (*OWN_PAGES, "lesions", "patients")
-        and allowed(request, roles.CORRECT),
+        and allowed(request, roles.CORRECT)
+        and not (table == "consents" and kept.date is not None),  # one that was signed stays
     )  # fmt: skip
 
 

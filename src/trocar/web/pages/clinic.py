@@ -15,7 +15,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -30,15 +30,22 @@ from trocar.model.care import Vote
 from trocar.model.columns import columns, is_date
 from trocar.model.course import OpioidLine, PainScore
 from trocar.model.decision import Decision
-from trocar.model.patient import SPECIALTIES, Baseline
+from trocar.model.patient import Baseline
 from trocar.model.study import Record
 from trocar.registry import chain, roles, store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS
 from trocar.selection import decide, worst_first
 from trocar.web import cases
-from trocar.web.forms import RowForm, differences, initial_of, row_form
+from trocar.web.forms import RowForm, differences, initial_of, row_form, sentence
 from trocar.web.guard import allowed, case_of, needs
+
+MOST_LINES = 40  # new ones of one table at once
+LINES_READ = 1000  # of one table on one sheet
+GONE = _(
+    "Somebody removed this after you opened the page. Nothing was saved; saving again enters it"
+    " anew."
+)
 
 # --- A sheet of several rows --------------------------------------------------------------------
 
@@ -54,16 +61,22 @@ class Part:
     line: bool = True  # one of several, which may stay blank
     record: Any = None
     kept: Any = None
+    gone: bool = False  # it names a row that is no longer there
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether it was ticked to be taken out."""
+        return bool(self.form.data.get(f"{self.form.prefix}-remove"))
 
     @property
     def blank(self) -> bool:
         """A new line in which nothing was typed."""
-        return self.line and self.row is None and not self.form.has_changed()
+        return self.line and self.row is None and (self.unwanted or not self.form.has_changed())
 
     @property
     def removed(self) -> bool:
-        """Whether it was asked to be taken out."""
-        return self.row is not None and bool(self.form.data.get(f"{self.form.prefix}-remove"))
+        """Whether a row was asked to be taken out."""
+        return self.row is not None and self.unwanted
 
 
 def part(
@@ -95,6 +108,41 @@ def part(
     return Part(table=table, form=made, row=row, base={**said, **(base or {})}, line=line)
 
 
+def line_of(
+    table: str, form: type[RowForm], prefix: str, data: Any, rows: Mapping[str, Any]
+) -> Part:
+    """A line as typed, over the row it names when that is still there."""
+    named = str(data.get(f"{prefix}-uid", ""))
+    made = part(table, form, prefix, data, row=rows.get(named))
+    made.gone = bool(named) and made.row is None
+    return made
+
+
+def lost(parts: Iterable[Part]) -> bool:
+    """Whether a line changes a row that was removed meanwhile; such a line says so."""
+    gone = [p for p in parts if p.gone and not p.blank]
+    for p in gone:
+        p.form.add_error(None, gettext(GONE))
+    return bool(gone)
+
+
+def lines_typed(data: Any, name: str, usual: int) -> int:
+    """How many lines of a table a sheet sent; a number no page gives is refused."""
+    told = str(data.get(f"{name}-count", usual))
+    if not (told.isascii() and told.isdigit()) or int(told[:9]) > LINES_READ:
+        raise BadRequest
+    return int(told)
+
+
+def too_many(form: forms.Form, lines: Iterable[Part]) -> bool:
+    """Whether more new lines of a table were typed than are kept at once; the form says so."""
+    over = sum(p.row is None and not p.blank for p in lines) > MOST_LINES
+    if over:
+        told = gettext("One table has more than %(most)s new lines; save some of them first.")
+        form.add_error(None, told % {"most": MOST_LINES})
+    return over
+
+
 def sound(parts: Iterable[Part], why: str) -> bool:
     """Whether every row of a sheet may be kept; else the faults stand in the forms."""
     right = True
@@ -120,9 +168,9 @@ def keep(request: HttpRequest, lesion: Any, parts: Iterable[Part], why: str) -> 
         for p in parts:
             if p.removed:
                 expected = int(p.form.data.get(f"{p.form.prefix}-version") or 0)
-                store.remove(p.row, who=who, why=why, expected=expected)
+                cases.remove(p.row, who=who, why=why, expected=expected)
             elif p.record is not None and (p.row is None or to_record(p.row) != p.record):
-                p.kept = store.put(
+                p.kept = cases.keep(
                     p.table, p.record, who=who, why=why, study=lesion.study, row=p.row,
                     expected=None if p.row is None else p.form.expected,
                 )  # fmt: skip
@@ -269,7 +317,6 @@ def _meeting_page(
         "earlier": MODELS["meetings"].objects.filter(lesion=lesion).order_by("-date"),
         "votes": votes,
         "mine": next((v for v in votes if v.member_id == me), None),
-        "specialties": SPECIALTIES,
         "own_specialty": getattr(getattr(request.user, "person", None), "specialty", ""),
         "people": [
             u.username
@@ -304,7 +351,7 @@ def _decided(record: Record) -> dict[str, Any]:
             (
                 "caution" if v.status == "not met" and not v.hard else grades.get(v.status, ""),
                 v,
-                gettext(v.reason).format(**v.values),
+                sentence(v.reason, v.values),
             )
             for v in worst_first(decision.verdicts)
         ],
@@ -330,11 +377,12 @@ def member(request: HttpRequest, uid: UUID, row: UUID) -> HttpResponse:
     """Name a member of the meeting; the vote is that member's own to give."""
     lesion = case_of(request, uid)
     held = row_of("meetings", row, lesion=lesion)
-    name, specialty = request.POST.get("member_id", ""), request.POST.get("specialty", "")
+    name = request.POST.get("member_id", "")
     try:
-        known = get_user_model().objects.filter(username=name, person__isnull=False)
-        if not known.exists():
+        known = get_user_model().objects.filter(username=name, person__isnull=False).first()
+        if known is None:
             raise InputError(gettext("There is no such account."))
+        specialty = _specialty_of(known, request.POST.get("specialty", ""))
         invited = Vote(
             lesion_id=lesion.lesion_id, date=held.date, member_id=name, specialty=specialty
         )
@@ -343,6 +391,16 @@ def member(request: HttpRequest, uid: UUID, row: UUID) -> HttpResponse:
         parts = _meeting_parts(request, lesion, None)
         return _meeting_page(request, lesion, parts, fault=str(error), status=422)
     return redirect("meeting", uid=lesion.uid)
+
+
+def _specialty_of(user: Any, named: str) -> str:
+    """What a member votes as: what administrators entered, not what is typed with the vote."""
+    specialty = str(getattr(getattr(user, "person", None), "specialty", ""))
+    if not specialty:
+        raise InputError(gettext("The account has no specialty; an administrator enters it."))
+    if named not in ("", specialty):
+        raise InputError(gettext("The account is of another specialty; a vote bears its own."))
+    return specialty
 
 
 @needs(roles.VOTE)
@@ -356,12 +414,9 @@ def sign(request: HttpRequest, uid: UUID, row: UUID) -> HttpResponse:
         chain.log("refused", me, f"meetings:{held.uid}", address="meeting-sign")
         raise PermissionDenied
     own = MODELS["votes"].objects.filter(lesion=lesion, date=held.date, member_id=me).first()
-    person = getattr(request.user, "person", None)
-    specialty = request.POST.get("specialty") or (
-        own.specialty if own is not None else getattr(person, "specialty", "")
-    )
     why = why_of(request)
     try:
+        specialty = _specialty_of(request.user, request.POST.get("specialty", ""))
         if not request.POST.get("vote"):
             raise InputError(gettext("The vote is empty; choose for, against or abstained."))
         if own is not None and own.signed_at and not why:
@@ -373,6 +428,11 @@ def sign(request: HttpRequest, uid: UUID, row: UUID) -> HttpResponse:
         )  # fmt: skip
         seen = request.POST.get("version", "")
         with transaction.atomic():
+            cases.lock(lesion)
+            held.refresh_from_db()
+            if request.POST.get("seen", str(held.version)) != str(held.version):
+                told = gettext("The meeting was changed in between; read it and vote again.")
+                raise InputError(told)
             kept = cases.save(
                 "votes", vote, who=me, why=why or "signed", study=lesion.study, row=own,
                 expected=None if own is None else int(seen) if seen.isdecimal() else 0,
@@ -424,7 +484,9 @@ def consent(request: HttpRequest, uid: UUID, row: UUID | None = None) -> HttpRes
             except InputError as error:
                 one.form.refuse(error)
     care = store.read_care(lesion)
-    holding = [c for c in care.consents if c.holds]
+    # As the gates look at it: the newest stands before an older one, whatever became of it.
+    newest = max(care.consents, key=lambda c: c.number, default=None)
+    holding = newest if newest is not None and newest.holds else None
     context = {
         "lesion": lesion,
         "form": one.form,
@@ -434,10 +496,10 @@ def consent(request: HttpRequest, uid: UUID, row: UUID | None = None) -> HttpRes
         "rows": [(r, to_record(r)) for r in all_rows],
         "plan": care.plan,
         "compared": consented_and_planned(
-            holding[-1].techniques if holding else None,
+            holding.techniques if holding is not None else None,
             care.plan.techniques if care.plan is not None else None,
         ),
-        "holding": holding[-1] if holding else None,
+        "holding": holding,
         "clash": clash,
     }
     return render(request, "clinic/consent.html", context, status=status)
@@ -476,7 +538,6 @@ _TITLES = {
     "ablations": _("Ablation"),
 }
 _NUMBERED = ("injections", "ablations")
-MOST_LINES = 40  # of one table on one sheet
 NewProcedureForm = row_form("procedures", leave_out=("lesion_id",))
 ProcedureForm = row_form("procedures", leave_out=("lesion_id", "procedure_id"))
 
@@ -503,11 +564,11 @@ def _procedure_parts(
             lines[table] = [_line(table, i, None, r) for i, r in enumerate(rows)]
             lines[table].append(_line(table, len(rows)))
             continue
-        told = str(data.get(f"{table}-count", "0"))
-        typed = min(int(told), MOST_LINES) if told.isascii() and told.isdigit() else 0
-        seen = [by_uid.get(str(data.get(f"{table}-{i}-uid", ""))) for i in range(typed)]
-        lines[table] = [_line(table, i, data, r) for i, r in enumerate(seen)]
-        if request.POST.get("add") == table and typed < MOST_LINES:
+        typed = lines_typed(data, table, 0)
+        lines[table] = [
+            line_of(table, _LINES[table], f"{table}-{i}", data, by_uid) for i in range(typed)
+        ]
+        if request.POST.get("add") == table and typed < LINES_READ:
             lines[table].append(_line(table, typed))
         _number_lines(table, lines[table], rows)
     return head, lines
@@ -538,15 +599,18 @@ def procedure(request: HttpRequest, uid: UUID, row: UUID | None = None) -> HttpR
         )
     data, why = request.POST, why_of(request)
     head, lines = _procedure_parts(request, lesion, held, data)
+    below = [p for table in lines for p in lines[table]]
+    if lost(below):
+        return _procedure_page(request, lesion, held, head, lines, status=409)
     if "add" in data:  # without JavaScript a further line is asked for by the form itself
         return _procedure_page(request, lesion, held, head, lines)
-    below = [p for table in lines for p in lines[table]]
     if any(p.removed for p in below):
         demand(request, roles.CORRECT)
     right = sound([head], why)
     name = getattr(head.record, "procedure_id", None) or "unknown"
     for p in below:
         p.base["procedure_id"] = name
+    right = not any(too_many(head.form, lines[table]) for table in lines) and right
     if not (sound(below, why) and right):
         return _procedure_page(request, lesion, held, head, lines, status=422)
     try:
@@ -554,6 +618,7 @@ def procedure(request: HttpRequest, uid: UUID, row: UUID | None = None) -> HttpR
     except store.Conflict as error:
         again = after_clash(data, [head, *below], error)
         head, lines = _procedure_parts(request, lesion, held, again)
+        lost(p for table in lines for p in lines[table])
         return _procedure_page(
             request, lesion, held, head, lines, clash=clash_of(error), status=409
         )
@@ -592,7 +657,7 @@ def _procedure_page(
 def procedure_line(request: HttpRequest, uid: UUID, table: str, index: int) -> HttpResponse:
     """One more empty line of a table of the procedure's sheet."""
     lesion = case_of(request, uid)
-    if table not in _LINES or index >= MOST_LINES:
+    if table not in _LINES or index >= LINES_READ:
         raise Http404
     context = {
         "lesion": lesion,
@@ -688,6 +753,10 @@ class CallForm(forms.Form):  # type: ignore[misc]
             self.add_error("date", gettext("The date is too far from the procedure."))
         return counted
 
+    def field_of(self, recall: str | None) -> str:
+        """The field in which such a score is typed."""
+        return "second" if self.analysed is not None and recall == self.other else "pain"
+
     def scores(self, lesion_id: str, day: float) -> list[PainScore]:
         """The pain scores that were typed."""
         said = self.cleaned_data
@@ -737,6 +806,7 @@ class Call:
     visit: Part
     opioids: list[Part]
     pain: dict[str | None, Any]  # rows already kept for the day, by what was asked for
+    shown: list[Any]  # those of them that stand in the fields
 
     @property
     def every(self) -> list[Any]:
@@ -751,7 +821,10 @@ def _call(request: HttpRequest, lesion: Any, record: Record, held: Any, data: An
         t: [] if held is None else list(MODELS[t].objects.filter(lesion=lesion, day=day))
         for t in ("pain", "opioids")
     }
-    kept = {r.recall: r for r in rows["pain"]}
+    asked = info.pain_activity
+    told = [r for r in rows["pain"] if asked is None or r.activity in (None, asked)]
+    # Of two that differ in it alone, the one at the activity the study asks for.
+    kept = {r.recall: r for r in sorted(told, key=lambda r: r.activity == asked)}
     start: dict[str, Any] = {}
     zero = zero_of(record)
     if held is None:
@@ -763,13 +836,12 @@ def _call(request: HttpRequest, lesion: Any, record: Record, held: Any, data: An
         start["recall"] = getattr(last, "recall", "") or ""
     else:
         start["day"] = f"{day:g}"
-        first = kept.get(info.pain_recall) or next(iter(kept.values()), None)
+        first, other = _in_fields(info, kept)
         if first is not None:
             start |= {"pain": str(to_record(first)), "recall": first.recall or ""}
-            start["instrument"] = first.instrument or ""
-        other = kept.get("worst" if info.pain_recall == "average" else "average")
-        if other is not None and other is not first:
+        if other is not None:
             start["second"] = str(to_record(other))
+        start["instrument"] = getattr(first or other, "instrument", None) or ""
     form = CallForm(data, initial=start, record=record, info=info)
     base = {"lesion_id": lesion.lesion_id}
     visit = part("visits", VisitForm, "v", data, row=held, base=base)
@@ -777,12 +849,21 @@ def _call(request: HttpRequest, lesion: Any, record: Record, held: Any, data: An
     if data is None:
         count = max(OPIOID_LINES, len(by_uid) + 1)
         seen: list[Any] = [*by_uid.values(), *[None] * (count - len(by_uid))]
+        opioids = [part("opioids", OpioidForm, f"o-{i}", row=r) for i, r in enumerate(seen)]
     else:
-        told = str(data.get("o-count", OPIOID_LINES))
-        count = min(int(told), MOST_LINES) if told.isascii() and told.isdigit() else OPIOID_LINES
-        seen = [by_uid.get(str(data.get(f"o-{i}-uid", ""))) for i in range(count)]
-    opioids = [part("opioids", OpioidForm, f"o-{i}", data, row=r) for i, r in enumerate(seen)]
-    return Call(form=form, visit=visit, opioids=opioids, pain=kept)
+        count = lines_typed(data, "o", OPIOID_LINES)
+        opioids = [line_of("opioids", OpioidForm, f"o-{i}", data, by_uid) for i in range(count)]
+    shown = [r for r in _in_fields(info, kept) if r is not None]
+    return Call(form=form, visit=visit, opioids=opioids, pain=kept, shown=shown)
+
+
+def _in_fields(info: Any, kept: Mapping[Any, Any]) -> tuple[Any, Any]:
+    """The kept scores that the two fields show; others of the day stay as they are."""
+    if info.pain_recall is None:
+        return next(iter(kept.values()), None), None
+    # One that does not say what was asked for counts as the pain the study analyses.
+    first = kept.get(info.pain_recall) or kept.get(None)
+    return first, kept.get("worst" if info.pain_recall == "average" else "average")
 
 
 @needs(roles.FOLLOW)
@@ -798,6 +879,16 @@ def visit(request: HttpRequest, uid: UUID, row: UUID | None = None) -> HttpRespo
         )
     data, why = request.POST, why_of(request)
     call = _call(request, lesion, record, held, data)
+    seen, there = _versions(data), {str(r.uid) for r in call.pain.values()}
+    if seen.keys() - there:
+        data = data.copy()
+        data["pain-seen"] = _told_versions({u: v for u, v in seen.items() if u in there})
+        call = _call(request, lesion, record, held, data)
+        call.form.add_error("pain", gettext(GONE))
+    if lost(call.opioids) or seen.keys() - there:
+        return _visit_page(request, lesion, record, held, call, status=409)
+    if any(p.removed for p in call.opioids):
+        demand(request, roles.CORRECT)
     call.form.is_valid()
     day = call.form.cleaned_data.get("on")
     for p in (call.visit, *call.opioids):
@@ -806,6 +897,7 @@ def visit(request: HttpRequest, uid: UUID, row: UUID | None = None) -> HttpRespo
     # The visit is kept even when nothing beside the pain was asked: it says that somebody asked.
     call.visit.record = call.visit.form.to_record(call.visit.base)
     right = call.visit.record is not None and right
+    right = not too_many(call.form, call.opioids) and right
     right = sound(call.opioids, why) and right
     right = _asked_or_why(call, right) and right
     if held is not None and not why:
@@ -813,15 +905,27 @@ def visit(request: HttpRequest, uid: UUID, row: UUID | None = None) -> HttpRespo
         right = False
     if not right or day is None:
         return _visit_page(request, lesion, record, held, call, status=422)
+    pain = _pain_parts(call, lesion, day, data)
+    emptied = [p.row.recall for p in pain if p.removed]
+    if emptied and not allowed(request, roles.CORRECT):
+        for recall in emptied:
+            call.form.add_error(
+                call.form.field_of(recall),
+                gettext(
+                    "A score is kept here already: who may correct and remove rows empties it."
+                ),
+            )
+        return _visit_page(request, lesion, record, held, call, status=422)
     try:
-        keep(
-            request, lesion, [*_pain_parts(call, lesion, day, data), call.visit, *call.opioids], why
-        )
+        keep(request, lesion, [*pain, call.visit, *call.opioids], why)
     except store.Conflict as error:
         again = after_clash(data, [call.visit, *call.opioids], error)
         if error.row.table == "pain":
-            again["pain-seen"] = _seen(call.pain | {error.row.recall: error.row})
+            again["pain-seen"] = _told_versions(
+                _versions(data) | {str(error.row.uid): str(error.row.version)}
+            )
         call = _call(request, lesion, record, held, again)
+        lost(call.opioids)
         clash = clash_of(error)
         return _visit_page(request, lesion, record, held, call, clash=clash, status=409)
     except InputError as error:
@@ -839,26 +943,47 @@ def _asked_or_why(call: Call, right: bool) -> bool:
     return False
 
 
-def _seen(rows: Mapping[Any, Any]) -> str:
-    return " ".join(f"{r.uid}:{r.version}" for r in rows.values())
+def _versions(data: Any) -> dict[str, str]:
+    """The scores a page showed, and in which version each."""
+    return dict(s.rpartition(":")[::2] for s in str(data.get("pain-seen", "")).split())
+
+
+def _told_versions(versions: Mapping[str, Any]) -> str:
+    return " ".join(f"{uid}:{version}" for uid, version in versions.items())
 
 
 def _pain_parts(call: Call, lesion: Any, day: float, data: Any) -> list[Part]:
-    """The scores as rows of the sheet; a score that was emptied takes its row out."""
-    seen = dict(s.rpartition(":")[::2] for s in str(data.get("pain-seen", "")).split())
+    """The scores as rows of the sheet; a score that was shown and emptied takes its row out."""
+    seen = _versions(data)
     left = dict(call.pain)
     parts = []
     for score in call.form.scores(lesion.lesion_id, day):
         row = left.pop(score.recall, None)
+        if row is None and call.form.field_of(score.recall) == "pain":
+            # The score that was shown there does not say which pain it is, or that was corrected.
+            old = [r for r in left.values() if str(r.uid) in seen]
+            own = [r for r in old if call.form.analysed is None or r.recall is None]
+            row = left.pop(own[0].recall) if own else None
+        if row is not None:
+            score = _over(to_record(row), score, call.form)
         form = PainForm(data, version=None if row is None else row.version, prefix="pain")
         told = seen.get("" if row is None else str(row.uid), "0")
         form.cleaned_data = {"version": int(told) if told.isdecimal() else 0}
         parts.append(Part(table="pain", form=form, row=row, record=score))
     for row in left.values():
-        told = seen.get(str(row.uid), "0")
+        if str(row.uid) not in seen:
+            continue  # nobody was shown it
+        told = seen[str(row.uid)]
         form = PainForm({"pain-remove": "1", "pain-version": told}, prefix="pain")
         parts.append(Part(table="pain", form=form, row=row))
     return parts
+
+
+def _over(kept: Any, typed: PainScore, form: CallForm) -> Any:
+    """A kept score with what was typed; what was not asked for stays."""
+    named = [n for n in ("instrument", "recall") if n in form.changed_data]
+    said = {n: getattr(typed, n) for n in ("day", "low", "high", *named)}
+    return replace(kept, **said)
 
 
 PainForm = row_form("pain", only=())
@@ -883,7 +1008,9 @@ def _visit_page(
         "last": {n: _last_two(record, n) for n in ("pain", "second", "opioids")},
         **faulty(call.every),
         "count": len(call.opioids),
-        "pain_seen": call.form.data.get("pain-seen") or _seen(call.pain),
+        "pain_seen": call.form.data.get("pain-seen", "") if call.form.is_bound
+                     else _told_versions({r.uid: r.version for r in call.shown}),
+        "may_remove": held is not None and allowed(request, roles.CORRECT),
         "case": MODELS["lesions"].objects.select_related("case").get(pk=lesion.pk),
         "visits": MODELS["visits"].objects.filter(lesion=lesion).order_by("-day"),
         "zero": zero_of(record),
@@ -953,7 +1080,7 @@ def reckon(request: HttpRequest, uid: UUID) -> HttpResponse:
 def opioid_line(request: HttpRequest, uid: UUID, index: int) -> HttpResponse:
     """One more empty line for an opioid."""
     lesion = case_of(request, uid)
-    if index >= MOST_LINES:
+    if index >= LINES_READ:
         raise Http404
     line = part("opioids", OpioidForm, f"o-{index}")
     context = {"lesion": lesion, "line": line, "index": index, "count": index + 1}

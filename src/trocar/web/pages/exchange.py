@@ -6,7 +6,9 @@ Nothing is written by the look. Whatever leaves is logged, with its hash, before
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import secrets
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +17,18 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.core.files.uploadhandler import MemoryFileUploadHandler
+from django.core.validators import MinValueValidator
 from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
-from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from trocar.audit.sharing import FEWEST, shared_tables
-from trocar.audit.summary import audit_study
+from trocar.audit.summary import Audit, audit_study
 from trocar.errors import InputError
 from trocar.io.records import problems, read_study, write_study
 from trocar.model.columns import shown
@@ -34,13 +36,15 @@ from trocar.model.study import TABLES
 from trocar.model.study import Study as StudyRecords
 from trocar.registry import chain, roles, store
 from trocar.registry.convert import canonical
-from trocar.registry.models import Job, Study
+from trocar.registry.models import Job, Person, SiteKey, Study
 from trocar.web import cases, incoming, jobs, kept, sheets
-from trocar.web.guard import needs
+from trocar.web.guard import needs, role_of
 from trocar.web.pages.audit import FORMS, progress
 
 MOST_SHOWN = 200  # faults and changes on a page
 FEW = 200  # lesions whose lines are brought up to date at once
+LOWEST = 2  # of the least number told: with 1 nothing would be hidden
+_PSEUDONYMS = "pseudonyms"  # name of the key they are made with
 _ZIP = "application/zip"
 _WAITING = "import"  # in the session
 EXPORTS = (
@@ -76,10 +80,26 @@ class SharedForm(StudyForm):
     """Which study, and the least number that is told."""
 
     least = forms.IntegerField(
-        label=gettext_lazy("Least number told"), min_value=2, max_value=100, initial=FEWEST,
+        label=gettext_lazy("Least number told"), max_value=100, initial=FEWEST,
         help_text=gettext_lazy("Counts below it are hidden; so are combinations of sex, age group,"
                                " primary tumour and region that fewer patients share."),
     )  # fmt: skip
+
+    def __init__(self, *given: Any, lowest: int, **named: Any) -> None:
+        super().__init__(*given, **named)
+        field = self.fields["least"]
+        field.min_value = lowest
+        field.validators.append(MinValueValidator(lowest))
+        field.widget.attrs["min"] = lowest
+
+
+def lowest_told(role: str) -> int:
+    """The least number an account of a role may ask for: who sees the audit sees small counts.
+
+    >>> lowest_told("researcher"), lowest_told("audit lead")
+    (5, 2)
+    """
+    return LOWEST if roles.may(role, roles.AUDIT) else FEWEST
 
 
 # --- In -----------------------------------------------------------------------------------------
@@ -167,10 +187,11 @@ def confirm(request: HttpRequest) -> HttpResponse:
         why = request.POST.get("why", "").strip()
         if not why:
             raise InputError(_("The reason is empty; say why the study is taken in."))
-        if _digest(store.compare(study)) != request.POST.get("would"):
-            messages.warning(request, _("The registry has changed since; look once more."))
-            return redirect("import-check")
-        row = cases.enter(study, who=who, why=why)
+        would = request.POST.get("would")
+        row = cases.enter(study, who=who, why=why, as_seen=lambda now: _digest(now) == would)
+    except store.Changed:
+        messages.warning(request, _("The registry has changed since; look once more."))
+        return redirect("import-check")
     except (InputError, DatabaseError) as error:
         # A database's own words may hold values.
         said = str(error) if isinstance(error, InputError) else _(
@@ -279,7 +300,7 @@ def study_bytes(study: StudyRecords, kind: str) -> bytes:
 @require_http_methods(["GET", "POST"])
 def shared(request: HttpRequest) -> HttpResponse:
     """Ask for the pseudonymised tables of a study."""
-    form = SharedForm(request.POST or None)
+    form = SharedForm(request.POST or None, lowest=lowest_told(role_of(request)))
     who = request.user.get_username()
     if request.method == "POST" and form.is_valid():
         row = form.cleaned_data["study"]
@@ -297,11 +318,14 @@ def run_shared(parameters: Mapping[str, Any], who: str, tell: jobs.Tell) -> str:
         raise InputError("the study is no longer there; choose another")
     tell("reading the study", 0.0)
     study = store.read_study(row)
-    least = int(parameters["least"])
+    least, lowest = int(parameters["least"]), _lowest_of(who)
+    if least < lowest:
+        raise InputError(f"the least number is {least}; expected {lowest} or more")
+    key = _pseudonym_key()
 
     def renamed(column: str, name: str) -> str:
-        # Keyed by the site's secret: who holds a list of pseudonyms cannot try them out.
-        told = salted_hmac("trocar shared tables", f"{row.uid}|{column}|{name}", algorithm="sha256")
+        # Keyed by a secret: who holds a list of pseudonyms cannot try them out.
+        told = hmac.new(key, f"{row.uid}|{column}|{name}".encode(), hashlib.sha256)
         return f"{column[0].upper()}{told.hexdigest()[:16]}"
 
     tables = shared_tables(study, renamed=renamed, below=least)
@@ -309,13 +333,7 @@ def run_shared(parameters: Mapping[str, Any], who: str, tell: jobs.Tell) -> str:
     audited = audit_study(
         study, suppress_below=least, progress=lambda step, part: tell(step, 0.2 + 0.7 * part)
     )
-    counts = [
-        {"title": t.title, "unit": t.unit, "rows": [
-            (r.group, r.label, r.x, r.n) for r in t.rows
-        ]}
-        for t in audited.counts.values()
-        if not t.name.startswith(_NOT_SHARED) and t.rows
-    ]  # fmt: skip
+    counts = shared_counts(audited)
     header = ("table", "group", "label", "count", "of")
     lines = [(t["title"], *r) for t in counts for r in t["rows"]]
     texts = {f"{t.name}.csv": sheets.csv_text(t.columns, t.rows) for t in tables if t.rows}
@@ -328,6 +346,30 @@ def run_shared(parameters: Mapping[str, Any], who: str, tell: jobs.Tell) -> str:
     }
     sizes = {t.name: len(t.rows) for t in tables if t.rows}
     return json.dumps({"files": files, "rows": sizes, "counts": counts}, ensure_ascii=False)
+
+
+def shared_counts(audited: Audit) -> list[dict[str, Any]]:
+    """All that is told of an audit to who sees shared tables alone, small counts hidden."""
+    return [
+        {"title": t.title, "unit": t.unit, "rows": [
+            (r.group, r.label, r.x, r.n) for r in t.rows
+        ]}
+        for t in audited.counts.values()
+        if not t.name.startswith(_NOT_SHARED) and t.rows
+    ]  # fmt: skip
+
+
+def _lowest_of(who: str) -> int:
+    """The same for the account that asked, as its role is when the work is done."""
+    person = Person.objects.filter(user__username=who).first()
+    return lowest_told("" if person is None else person.role)
+
+
+def _pseudonym_key() -> bytes:
+    """The secret of the new pseudonyms; in the database, so that a restored one names alike."""
+    made = {"key": secrets.token_urlsafe(48)}
+    held, _made = SiteKey.objects.get_or_create(name=_PSEUDONYMS, defaults=made)
+    return held.key.encode()
 
 
 @needs(roles.SHARED)

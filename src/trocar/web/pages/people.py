@@ -76,9 +76,19 @@ def _people(
     )
     context = {
         "accounts": accounts, "form": form or AccountForm(), "roles": roles.ROLES,
-        "with_factor": with_factor, **more,
+        "specialties": SPECIALTIES,
+        "with_factor": with_factor, "tokens": _in_use(), **more,
     }  # fmt: skip
     return render(request, "people/people.html", context, status=status)
+
+
+def _in_use() -> Any:
+    """The tokens that work, of all accounts."""
+    return (
+        Token.objects.select_related("user")
+        .filter(revoked_at="", ends_at__gt=chain.now())
+        .order_by("user__username", "-pk")
+    )
 
 
 @needs(roles.PEOPLE)
@@ -95,11 +105,12 @@ def new_account(request: HttpRequest) -> HttpResponse:
     """Enter an account; its first password is shown once."""
     form = AccountForm(request.POST)
     if form.is_valid():
-        given, password = form.cleaned_data, new_password()
+        given = form.cleaned_data
+        password = new_password(given["name"])
         try:
             user = make_account(
                 given["name"], password, role=given["role"], who=request.user.get_username(),
-                specialty=given["specialty"], language=given["language"],
+                specialty=given["specialty"], language=given["language"], must_change=True,
             )  # fmt: skip
         except InputError as error:
             form.add_error("name", str(error))
@@ -124,22 +135,28 @@ def _tell(request: HttpRequest, user: Any, what: str, **more: Any) -> None:
 @require_POST
 @sensitive_variables("password")
 def change_account(request: HttpRequest, pk: int, what: str) -> HttpResponse:
-    """Change a role, deactivate, let in again, give a new password, or take a second factor off."""
+    """Change role or specialty, shut out, let in, give a password, take a second factor off."""
     password = ""
     try:
         with transaction.atomic():
             user = _other(request, pk)
             if what == "role":
                 _set_role(request, user)
+            elif what == "specialty":
+                _set_specialty(request, user)
             elif what in ("deactivate", "activate"):
                 user.is_active = what == "activate"
                 user.save(update_fields=["is_active"])
                 _tell(request, user, f"{what}d")
+                if what == "deactivate":
+                    _revoke_all(request, user)
             elif what == "password":
-                password = new_password()
+                password = new_password(user.get_username())
                 user.set_password(password)
                 user.save(update_fields=["password"])
+                Person.objects.filter(user=user).update(must_change=True)
                 _tell(request, user, "password reset")
+                _revoke_all(request, user)
             else:
                 user.authenticator_set.all().delete()
                 _tell(request, user, "second factor removed")
@@ -149,6 +166,31 @@ def change_account(request: HttpRequest, pk: int, what: str) -> HttpResponse:
     if password:
         return _people(request, made=user, password=password)
     messages.success(request, gettext("Changed: %(name)s.") % {"name": user.get_username()})
+    return redirect("people")
+
+
+def _revoke(request: HttpRequest, token: Token) -> None:
+    """End a token now, and log it; nothing when it was ended before."""
+    if token.revoked_at:
+        return
+    token.revoked_at = chain.now()
+    token.save(update_fields=["revoked_at"])
+    chain.log("token", request.user.get_username(), f"tokens:{token.pk}", what="revoked")
+
+
+def _revoke_all(request: HttpRequest, user: Any) -> None:
+    """An account that is shut, or whose password somebody else set, keeps no token."""
+    for token in Token.objects.select_for_update().filter(user=user, revoked_at=""):
+        _revoke(request, token)
+
+
+@needs(roles.PEOPLE)
+@require_POST
+def revoke_any(request: HttpRequest, pk: int) -> HttpResponse:
+    """End a token of any account."""
+    with transaction.atomic():
+        _revoke(request, get_object_or_404(Token.objects.select_for_update(), pk=pk))
+    messages.success(request, gettext("The token is revoked."))
     return redirect("people")
 
 
@@ -162,6 +204,19 @@ def _set_role(request: HttpRequest, user: Any) -> None:
     _tell(request, user, "role", old=person.role, new=role)
     person.role = role
     person.save(update_fields=["role"])
+
+
+def _set_specialty(request: HttpRequest, user: Any) -> None:
+    """What the account's votes in meetings bear."""
+    specialty = request.POST.get("specialty", "")
+    if specialty not in ("", *SPECIALTIES):
+        raise InputError(gettext("That is no specialty."))
+    person = Person.objects.select_for_update().get(user=user)
+    if person.specialty == specialty:
+        return
+    _tell(request, user, "specialty", old=person.specialty, new=specialty)
+    person.specialty = specialty
+    person.save(update_fields=["specialty"])
 
 
 # --- Tokens -------------------------------------------------------------------------------------
@@ -225,11 +280,7 @@ def revoke_token(request: HttpRequest, pk: int) -> HttpResponse:
     """End one of one's own tokens now."""
     with transaction.atomic():
         own = Token.objects.select_for_update().filter(user=request.user)
-        token = get_object_or_404(own, pk=pk)
-        if not token.revoked_at:
-            token.revoked_at = chain.now()
-            token.save(update_fields=["revoked_at"])
-            chain.log("token", request.user.get_username(), f"tokens:{pk}", what="revoked")
+        _revoke(request, get_object_or_404(own, pk=pk))
     messages.success(request, gettext("The token is revoked."))
     return redirect("tokens")
 
@@ -254,7 +305,9 @@ def _log(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
 def _told(event: ChainEvent) -> str:
     """What an event says beside who and when, short; hashes are left to the export."""
     detail = {k: v for k, v in json.loads(event.detail).items() if k != "digest"}
-    return ", ".join(f"{k}: {v}" for k, v in detail.items() if v not in (None, "", [], {}))
+    known = {k: v for k, v in detail.items() if v not in (None, "", [], {})}
+    words = {k: gettext(v) if isinstance(v, str) else v for k, v in known.items()}
+    return ", ".join(f"{gettext(k)}: {v}" for k, v in words.items())
 
 
 @needs(roles.LOG)
@@ -312,8 +365,9 @@ urlpatterns = [
     path("people/new/", new_account, name="new_account"),
     *(
         path(f"people/<int:pk>/{what}/", change_account, {"what": what}, name=f"account_{what}")
-        for what in ("role", "deactivate", "activate", "password", "factor")
+        for what in ("role", "specialty", "deactivate", "activate", "password", "factor")
     ),
+    path("people/tokens/<int:pk>/revoke/", revoke_any, name="revoke_any_token"),
     path("tokens/", tokens, name="tokens"),
     path("tokens/<int:pk>/revoke/", revoke_token, name="revoke_token"),
     path("log/", log, name="log"),

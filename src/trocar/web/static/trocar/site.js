@@ -17,3 +17,12 @@ document.addEventListener("DOMContentLoaded", () => {
   const wrong = document.querySelector(".field.wrong input, .field.wrong select, .field.wrong textarea");
   if (wrong) wrong.focus();
 });
+// A table wider than its box is scrolled with the arrow keys: only then does the box take the focus.
+const reachable = () => {
+  for (const box of document.querySelectorAll(".scroll")) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+};
+for (const event of ["DOMContentLoaded", "htmx:afterSettle"]) document.addEventListener(event, reachable);
+window.addEventListener("resize", reachable);
