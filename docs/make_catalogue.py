@@ -31,7 +31,14 @@ _CODE = re.compile(r"[A-Z]?\d*[a-z]?|[A-Z0-9-]{1,7}|[IV]+")
 def messages() -> dict[str, tuple[str, ...]]:
     """Every text and where it is said: the key is the English text, plurals as ``one\\x00many``."""
     found: dict[str, set[str]] = {}
-    for text, where in (*_of_templates(), *_of_code(), *_of_records(), *_of_rules(), *_of_facts()):
+    for text, where in (
+        *_of_templates(),
+        *_of_code(),
+        *_of_records(),
+        *_of_rules(),
+        *_of_facts(),
+        *_of_decisions(),
+    ):
         if text.strip() and not _CODE.fullmatch(text):
             found.setdefault(text, set()).add(where)
     return {text: tuple(sorted(places)) for text, places in sorted(found.items())}
@@ -90,6 +97,9 @@ def _of_rules() -> Iterator[tuple[str, str]]:
     for path in (Path(str(workflow.__file__)), *sorted(folder.glob("*.py"))):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
+            if isinstance(node, ast.Dict):  # what a rule asks for, by name, and what it answers
+                keys = (k for k in node.keys if isinstance(k, ast.Constant))
+                yield from ((k.value, path.name) for k in keys if " " in str(k.value))
             if isinstance(node, ast.keyword) and node.arg in named:
                 yield from ((t, path.name) for t in _texts(node.value))
     yield from ((label, "followup") for label in walking_labels())
@@ -97,6 +107,16 @@ def _of_rules() -> Iterator[tuple[str, str]]:
     for words in (getattr(workflow, n, {}) for n in ("VISIT_WORDS", "_NEXT_WORDS", "_DUE_WORDS")):
         values = words.values() if isinstance(words, dict) else words
         yield from ((str(v), "workflow.py") for v in values)
+
+
+def _of_decisions() -> Iterator[tuple[str, str]]:
+    """What a rule and a decision can come to."""
+    from typing import get_args, get_type_hints
+
+    from trocar.model.decision import Decision, Status
+
+    for word in (*get_args(Status), *get_args(get_type_hints(Decision)["outcome"])):
+        yield word, "decision.py"
 
 
 def _of_facts() -> Iterator[tuple[str, str]]:

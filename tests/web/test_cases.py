@@ -10,7 +10,7 @@ import pytest
 
 from trocar.errors import InputError
 from trocar.io.records import example_study
-from trocar.model.care import Consent, Meeting, PlanVersion, Vote
+from trocar.model.care import Consent, Imaging, Meeting, PlanVersion, Referral, Vote
 from trocar.model.columns import columns
 from trocar.model.course import OpioidLine, PainScore, Visit
 from trocar.model.study import TABLES
@@ -371,3 +371,19 @@ def test_a_kept_sheet_is_shown_to_who_may_see_the_case_and_that_is_logged(
     assert address in clients["radiologist"].get(f"/case/{lesion.uid}/").content.decode()
     assert clients["referrer"].get(address).status_code == 404
     assert clients["researcher"].get(address).status_code == 403
+
+
+def test_what_came_first_stands_first_before_there_is_a_procedure(
+    clients: dict[str, Any], registry: Any, lesion: Any
+) -> None:
+    other = replace(to_record(lesion), lesion_id="untreated")
+    row = store.put("lesions", other, who="anna", study=lesion.study)
+    for table, record in (
+        ("referrals", Referral(lesion_id="untreated", date="2026-11-15")),
+        ("images", Imaging(image_id="mr", lesion_id="untreated", date="2026-11-09", modality="MR")),
+        ("meetings", Meeting(lesion_id="untreated", date="2026-11-20")),
+    ):
+        store.put(table, record, who="anna", study=lesion.study)
+    text = page(clients["radiologist"], row).content.decode()
+    places = [text.index(f">{day}<") for day in ("2026-11-09", "2026-11-15", "2026-11-20")]
+    assert places == sorted(places)

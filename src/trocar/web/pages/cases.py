@@ -97,6 +97,7 @@ _ORDER = (
 _DATES = {
     "selection": "decided_on", "plans": "made_at", "runs": "started_at", "steps": "at",
 }  # fmt: skip
+_NOT_YET = date(2999, 1, 1)
 _LONG_AGO = -1e6
 _SEE = (roles.SEE, roles.SEE_OWN)
 _WRITE = tuple(sorted(set(TABLE_RIGHTS.values())))
@@ -277,10 +278,11 @@ def _when(table: str, kept: Any, zero: date | None) -> tuple[float, str]:
         same = 0 if table in ("visits", "pain", "opioids") else rank
         return day + (0.008 if same == 0 else same), gettext("day {day}").format(day=f"{day:g}")
     after = table in ("leaks", "assessments", "deaths", "exclusions")
-    if told and zero is not None:
+    if told:
         try:
             full = told if len(told) == 10 else (told + "-01-01")[:10]
-            return (date.fromisoformat(full) - zero).days + rank, told
+            # Before any procedure has a day, dates still follow one another.
+            return (date.fromisoformat(full) - (zero or _NOT_YET)).days + rank, told
         except ValueError:
             return _LONG_AGO + rank, told
     if table == "procedures":
