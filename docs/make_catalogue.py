@@ -19,6 +19,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parents[1] / "src" / "trocar" / "web"
 LOCALE = HERE / "locale"
 LANGUAGES = ("zh_Hant",)
+_JOB_STATES = ("waiting", "running", "done", "failed", "interrupted", "cancelled")
 _ASKING = {
     **dict.fromkeys(("gettext", "gettext_lazy", "gettext_noop", "_")),
     "ngettext": (1, 2),
@@ -38,6 +39,8 @@ def messages() -> dict[str, tuple[str, ...]]:
         *_of_rules(),
         *_of_facts(),
         *_of_decisions(),
+        *_of_site(),
+        *_of_refusals(),
     ):
         if text.strip() and not _CODE.fullmatch(text):
             found.setdefault(text, set()).add(where)
@@ -119,6 +122,37 @@ def _of_decisions() -> Iterator[tuple[str, str]]:
         yield word, "decision.py"
 
 
+def _of_site() -> Iterator[tuple[str, str]]:
+    """Fixed words of pages: groups of sites, states of a job, kinds of log entries, outcomes."""
+    from trocar.audit import comparison
+    from trocar.registry import chain, store
+    from trocar.web.pages.work import SITE_GROUPS
+
+    yield from ((word, "work.py") for word in SITE_GROUPS)
+    yield from ((text, "store.py") for text in store.THERE_ALREADY.values())
+    yield from ((word, "jobs.py") for word in _JOB_STATES)
+    yield from (("change", "log"), (chain.NOT_HERE, "log"))
+    for path in sorted(HERE.parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "chain.log" and node.args:
+                yield from ((t, "log") for t in _texts(node.args[0]))
+    tree = ast.parse(Path(str(comparison.__file__)).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "title":
+            yield from ((t, "comparison.py") for t in _texts(node.value))
+
+
+def _of_refusals() -> Iterator[tuple[str, str]]:
+    """What pages say when they refuse: whole sentences given to InputError."""
+    for path in sorted(HERE.rglob("*.py")):
+        if {"api", "backup.py", "serve.py", "demo.py"} & set(path.relative_to(HERE).parts):
+            continue  # read by programs or on the command line
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "InputError":
+                where = path.relative_to(HERE).as_posix()
+                yield from ((t, where) for a in node.args for t in _texts(a))
+
+
 def _of_facts() -> Iterator[tuple[str, str]]:
     """Titles and standards of the audit's rules, which are gates of closing a case."""
     from trocar.facts.source import load
@@ -126,6 +160,20 @@ def _of_facts() -> Iterator[tuple[str, str]]:
     for rule in load("governance").data["rules"]:
         yield rule["title"], "governance.toml"
         yield rule["standard"], "governance.toml"
+    yield from ((text, "scores.toml") for text in _said_of_groups(load("scores").data))
+
+
+def _said_of_groups(data: Any) -> Iterator[str]:
+    """The group and meaning of every range of points, wherever it stands."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            if key in ("group", "meaning") and isinstance(value, str):
+                yield value
+            else:
+                yield from _said_of_groups(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _said_of_groups(value)
 
 
 def _texts(node: ast.expr) -> Iterator[str]:

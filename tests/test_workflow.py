@@ -402,6 +402,18 @@ DRAFT = replace(PLAN, number=2, parent=1, approved_by=None, approved_at=None)
         ("treated", done(date="2026-03"), {}, "procedure", None),
         ("treated", done(date="2026-03-21"), {}, "procedure", False),
         ("treated", done(techniques=("cryo", "cement")), {}, "as consented", False),
+        # the cement, held against the volume not to pass
+        ("treated", done(cement_ml=5.2), planned(stop_ml=5), "cement volume", False),
+        ("treated", done(cement_ml=5), planned(stop_ml=5), "cement volume", True),
+        ("treated", done(), planned(stop_ml=5), "cement volume", None),
+        (
+            "treated",
+            done(cement_ml=9),
+            {"plans": (replace(DRAFT, stop_ml=5),)},
+            "cement volume",
+            None,
+        ),
+        ("treated", done(techniques=("cryo",)), {}, "cement volume", True),
         ("treated", done(), signed(date="2026-03-17"), "consent", False),
         ("treated", done(), signed(withdrawn=DONE), "consent", False),
         ("treated", done(), signed(withdrawn="2026-03-17"), "consent", True),
@@ -437,7 +449,7 @@ def test_a_gate(
     assert (gate in stopped(state, r, c)) is (found.hard and opens is not True)
 
 
-SOFT = ("referral", "dissent", "capacity", "as consented")
+SOFT = ("referral", "dissent", "capacity", "as consented", "cement volume")
 
 
 def test_which_gates_only_warn() -> None:
@@ -446,6 +458,19 @@ def test_which_gates_only_warn() -> None:
             waits = g.gate in ("E4", "E7", "E9") and state != "ready"
             assert g.hard is not (g.gate in SOFT or g.gate.startswith("audit ") or waits), g.gate
             assert g.hard or g.overridable_by == ()
+
+
+def test_every_gate_has_its_title_by_its_key() -> None:
+    for state in WAY[1:]:
+        for g in gates(state, TREATED, care(before(state)), today=TODAY):
+            assert workflow.title_of(g.gate) == g.title
+    assert workflow.title_of("of another time") == "of another time"
+
+
+def test_no_more_cement_is_planned_than_may_pass() -> None:
+    with pytest.raises(InputError, match="cement_ml is 6; expected at most stop_ml, 5"):
+        replace(PLAN, cement_ml=6, stop_ml=5)
+    assert replace(PLAN, cement_ml=5, stop_ml=5).stop_ml == 5
 
 
 def test_what_has_no_computed_plan_is_warned_of() -> None:

@@ -804,9 +804,9 @@ def backup(
     file: Annotated[Path, typer.Argument(help="Zip to write; it must not be there yet.")],
 ) -> None:
     """Write the whole registry, its history, log, accounts and files, into one zip."""
-    from trocar.web.serve import prepare
+    from trocar.web.serve import prepare_existing
 
-    prepare()
+    prepare_existing()
     from trocar.web.backup import backup as write
 
     kept = write(file)
@@ -822,12 +822,15 @@ def restore(
     ] = None,
 ) -> None:
     """Make the registry of a backup in an empty database: all of it, or nothing."""
-    from trocar.web.serve import prepare
+    from trocar.web.serve import nothing_left, prepare
 
-    prepare()
-    from trocar.web.backup import restore as read
+    if not file.is_file():
+        raise InputError(f"{file} is not there")
+    with nothing_left():
+        prepare()
+        from trocar.web.backup import restore as read
 
-    kept = read(file, head=head)
+        kept = read(file, head=head)
     print(f"{kept.rows} rows and {kept.files} files restored; the log holds ({kept.links} links)")
 
 
@@ -839,9 +842,10 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check that no link of the log and no row was changed unseen; name the first that was."""
-    from trocar.web.serve import prepare
+    from trocar.web.serve import prepare_existing
 
-    prepare()
+    prepare_existing()
+    from trocar.registry.chain import NOT_HERE
     from trocar.registry.chain import verify as walk
 
     report = walk(known_head=head)
@@ -852,6 +856,8 @@ def verify(
         if not report.sound:
             raise typer.Exit(1)
         return
+    if report.why == NOT_HERE:
+        raise InputError(report.why)
     if report.broken_at is not None:
         raise InputError(f"the log is broken at link {report.broken_at}: {report.why}")
     if report.changed_rows:
@@ -911,7 +917,10 @@ def study_convert(
     source: Annotated[Path, typer.Argument(help="Study to read.")],
     target: Annotated[Path, typer.Argument(help="Folder, .json or .zip to write.")],
 ) -> None:
-    """Write a study in another form (folder of CSV, one JSON file, zip); nothing is lost."""
+    """Write a study in another form (folder of CSV, one JSON file, zip); nothing is lost.
+
+    The Hong Kong example is the folder facts/studies/hong_kong_2013 of the installed package.
+    """
     from trocar.io.records import read_study, write_study
 
     print(write_study(target, read_study(source)))

@@ -151,7 +151,7 @@ def test_a_row_others_belong_to_is_kept_by_the_database(unit: Ground, table: str
 
 def test_the_store_says_so_in_words_and_without_values(unit: Ground) -> None:
     unit.put("visits", Visit(lesion_id="ground1", day=30.0, note="secret"))
-    with pytest.raises(InputError, match="lesion_id, day is there already") as told:
+    with pytest.raises(InputError, match="a visit of this day is there already") as told:
         unit.put("visits", Visit(lesion_id="ground1", day=30.0, note="secret"))
     assert "secret" not in str(told.value)
     with pytest.raises(InputError, match="expected one of the table lesions"):

@@ -337,3 +337,31 @@ def test_another_head_is_refused_and_nothing_is_written_over(
     assert done.returncode == 1
     assert filled[0].read_bytes() == before
     assert not list(filled[0].parent.glob("*.part"))
+
+
+@pytest.mark.parametrize("command", ["backup", "verify"])
+def test_where_no_registry_is_none_is_made(tmp_path: Path, command: str) -> None:
+    home, target = tmp_path / "home", tmp_path / "one.zip"
+    done = run(home, command, *([str(target)] if command == "backup" else []))
+    assert done.returncode != 0
+    assert "there is no registry in" in done.stderr
+    assert not home.exists()
+    assert not target.exists()
+    home.mkdir()
+    (home / "registry.sqlite3").touch()
+    done = run(home, command, *([str(target)] if command == "backup" else []))
+    assert done.returncode != 0
+    assert "there is no registry in" in done.stderr
+    assert not target.exists()
+    assert not (home / "secret-key").exists()
+
+
+def test_a_refused_restore_leaves_no_new_files(tmp_path: Path) -> None:
+    home, wrong = tmp_path / "home", tmp_path / "wrong.zip"
+    assert run(home, "restore", str(wrong)).returncode != 0
+    assert not home.exists()
+    wrong.write_bytes(b"no zip")
+    done = run(home, "restore", str(wrong))
+    assert done.returncode != 0
+    assert "damaged or no backup" in done.stderr
+    assert not home.exists()

@@ -10,7 +10,7 @@ import pytest
 
 from trocar.errors import InputError
 from trocar.io.records import example_study
-from trocar.model.care import Consent, Imaging, Meeting, PlanVersion, Referral, Vote
+from trocar.model.care import Consent, Imaging, Meeting, PlanVersion, Referral, Step, Vote
 from trocar.model.columns import columns
 from trocar.model.course import OpioidLine, PainScore, Visit
 from trocar.model.study import TABLES
@@ -320,6 +320,30 @@ def test_gates_stand_worst_first_with_their_clause(clients: dict[str, Any], lesi
             assert g["title"] in text
 
 
+def test_gates_that_only_warn_are_folded_below_the_move(
+    clients: dict[str, Any], lesion: Any
+) -> None:
+    text = page(clients["radiologist"], lesion).content.decode()
+    way = page(clients["radiologist"], lesion).context["next"]
+    assert way["warnings"]
+    assert all(g["hard"] for g in way["shut_gates"])
+    assert not any(g["hard"] for g in way["warnings"])
+    assert text.index("Move to:") < text.index('class="gates-warn"')
+    assert f"{len(way['warnings'])} warning" in text
+
+
+def test_moments_and_gates_are_told_in_words(clients: dict[str, Any], lesion: Any) -> None:
+    held = store.read_care(lesion).steps
+    made = Step(
+        lesion_id=lesion.lesion_id, number=len(held) + 1, at="2026-11-28T15:45:10.5+00:00",
+        by="radiologist", state="selection", overridden=("plan verdict", "E2"), reason="asked for",
+    )  # fmt: skip
+    store.put("steps", made, who="radiologist", why="", study=lesion.study)
+    text = page(clients["radiologist"], lesion).content.decode()
+    assert "<dd>2026-11-28 15:45 UTC</dd>" in text
+    assert "<dd>Verdict of the plan; Pain comes from this lesion</dd>" in text
+
+
 def test_the_curve_lies_within_its_picture_and_leaves_gaps_out() -> None:
     scores = [PainScore(lesion_id="1", day=d, low=low) for d, low in ((0, 10), (7, 0), (30, 5))]
     lines = [
@@ -387,3 +411,57 @@ def test_what_came_first_stands_first_before_there_is_a_procedure(
     text = page(clients["radiologist"], row).content.decode()
     places = [text.index(f">{day}<") for day in ("2026-11-09", "2026-11-15", "2026-11-20")]
     assert places == sorted(places)
+
+
+def arranged(lesion: Any) -> Any:
+    return to_record(MODELS["selection"].objects.get(lesion=lesion))
+
+
+def untreated(registry: Any) -> Any:
+    """A lesion that nobody has treated yet."""
+    lesion = MODELS["lesions"].objects.order_by("pk").first()
+    patient = to_record(lesion.patient)
+    made = replace(to_record(lesion), lesion_id="new-1", patient_id=patient.patient_id)
+    return cases.save("lesions", made, who="x", study=registry)
+
+
+def test_consent_and_meeting_are_entered_once(registry: Any) -> None:
+    lesion = untreated(registry)
+    save = {"who": "x", "study": lesion.study}
+    meeting = Meeting(lesion_id="new-1", date="2026-03-02", decision="cementoplasty")
+    cases.save("meetings", meeting, **save)
+    assert (arranged(lesion).mdt_date, arranged(lesion).mdt_members) == ("2026-03-02", None)
+    for member, specialty, signed in (
+        ("b", "radiology", VOTE.signed_at), ("a", "oncology", VOTE.signed_at),
+        ("c", "spinal surgery", None),
+    ):  # fmt: skip
+        vote = replace(VOTE, lesion_id="new-1", date="2026-03-02", member_id=member,
+                       specialty=specialty, signed_at=signed)  # fmt: skip
+        cases.save("votes", vote, **save)
+    assert set(arranged(lesion).mdt_members) == {"radiology", "oncology"}
+    cases.save("meetings", replace(meeting, date="2999-01-01"), **save)  # planned, not held
+    assert arranged(lesion).mdt_date == "2026-03-02"
+
+    consent = Consent(lesion_id="new-1", number=1, date="2026-03-05")
+    row = cases.save("consents", consent, **save)
+    assert arranged(lesion).consent_date == "2026-03-05"
+    told = store.history(MODELS["selection"].objects.get(lesion=lesion))
+    assert {t.why for t in told if t.old != t.new} == {"from the meeting", "from the consent"}
+    back = replace(consent, withdrawn="2026-03-06")
+    cases.save("consents", back, who="x", why="taken back", row=row, expected=1)
+    assert arranged(lesion).consent_date is None
+    for row in MODELS["meetings"].objects.filter(lesion=lesion):
+        cases.remove(row, who="x", why="entered at the wrong lesion")
+    assert arranged(lesion).mdt_date is None
+
+
+def test_what_followed_the_procedure_leaves_what_it_rested_on(lesion: Any) -> None:
+    treated = min(to_record(p).date for p in MODELS["procedures"].objects.filter(lesion=lesion))
+    save = {"who": "x", "study": lesion.study}
+    before, after = f"{int(treated[:4]) - 1}{treated[4:]}", f"{int(treated[:4]) + 1}{treated[4:]}"
+    for number, day in enumerate((before, after), start=1):
+        cases.save("meetings", Meeting(lesion_id=lesion.lesion_id, date=day), **save)
+        given = Consent(lesion_id=lesion.lesion_id, number=number, date=day)
+        row = cases.save("consents", given, **save)
+        cases.save("consents", replace(given, withdrawn=after), who="x", why="y", row=row)
+    assert arranged(lesion).mdt_date == arranged(lesion).consent_date == before

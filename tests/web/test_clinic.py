@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -65,7 +66,8 @@ def test_the_worksheet_keeps_factors_and_decision_together(
     before = to_record(rows("selection", lesion)[0])
     answer = held(coordinator, lesion, b__inr="1.2", m__decision="cementoplasty")
     assert answer.status_code == 302
-    assert to_record(rows("selection", lesion)[0]) == replace(before, inr=1.2)
+    kept = to_record(rows("selection", lesion)[0])
+    assert kept == replace(before, inr=1.2, mdt_date=kept.mdt_date)
     assert to_record(rows("meetings", lesion)[0]).decision == "cementoplasty"
 
     wrong = held(coordinator, lesion, b__inr="99", m__decision="surgery first")
@@ -125,7 +127,7 @@ def test_scores_of_what_is_typed_are_those_of_selection(lesion: Any, coordinator
 def test_only_ones_own_vote_is_signed(
     lesion: Any, coordinator: Client, radiologist: Client
 ) -> None:
-    held(coordinator, lesion)
+    held(coordinator, lesion, m__decision="cementoplasty")
     meeting = rows("meetings", lesion)[0]
     member = reverse("meeting-member", args=[lesion.uid, meeting.uid])
     sign = reverse("meeting-sign", args=[lesion.uid, meeting.uid])
@@ -175,6 +177,45 @@ def test_a_vote_bears_the_specialty_of_its_account(lesion: Any, coordinator: Cli
     sent = form_with(page, "seen") | {"vote": ["for"]}
     assert surgeon.post(sign, sent).status_code == 302
     assert to_record(rows("votes", lesion)[0]).specialty == "spinal surgery"
+
+
+def test_answers_of_the_selection_alone_make_no_meeting(lesion: Any, coordinator: Client) -> None:
+    at = reverse("meeting", args=[lesion.uid])
+    for cleared in ({}, {"m__date": ""}):
+        answer = send(coordinator, at, "m-date", b__inr="1.2", why="new value", **cleared)
+        assert answer.status_code == 302
+        assert rows("selection", lesion)[0].inr == 1.2
+        assert not rows("meetings", lesion)
+    assert send(coordinator, at, "m-date", m__reason="to be discussed").status_code == 302
+    assert rows("meetings", lesion)[0].date == cases.today()
+
+
+def test_no_vote_before_there_is_a_decision(
+    lesion: Any, coordinator: Client, radiologist: Client
+) -> None:
+    held(coordinator, lesion)
+    row = rows("meetings", lesion)[0]
+    sign = reverse("meeting-sign", args=[lesion.uid, row.uid])
+    refused = radiologist.post(sign, {"vote": "for"})
+    assert refused.status_code == 422
+    assert "The meeting has no decision yet" in refused.content.decode()
+    ahead = str(date.fromisoformat(cases.today()) + timedelta(days=3))
+    assert held(coordinator, lesion, m__decision="cementoplasty", m__date=ahead).status_code == 302
+    refused = radiologist.post(sign, {"vote": "for"})
+    assert refused.status_code == 422
+    assert f"The meeting is on {ahead}" in refused.content.decode()
+    assert not rows("votes", lesion)
+    assert held(coordinator, lesion).status_code == 302  # it was held earlier
+    assert radiologist.post(sign, {"vote": "for"}).status_code == 302
+
+
+def test_who_only_votes_reads_the_worksheet(lesion: Any, coordinator: Client) -> None:
+    held(coordinator, lesion, m__decision="cementoplasty")
+    at = reverse("meeting", args=[lesion.uid])
+    read = client_of("surgeon-1", "specialist").get(at).content.decode()
+    assert '<fieldset class="bare" disabled>' in read
+    assert '<fieldset class="bare">' in coordinator.get(at).content.decode()
+    assert "Sign my vote" in read[read.index("</fieldset>\n</form>") :]  # not locked with the rest
 
 
 def test_an_administrator_enters_the_specialty(lesion: Any, radiologist: Client) -> None:
@@ -298,6 +339,63 @@ def test_a_procedure_with_one_wrong_line_keeps_nothing(lesion: Any, coordinator:
     assert not MODELS["devices"].objects.filter(lot="L7").exists()
 
 
+def test_what_was_watched_is_held_against_the_procedure(lesion: Any, coordinator: Client) -> None:
+    wrong = procedure(coordinator, lesion, **LINES, p__leak_found="no")
+    assert wrong.status_code == 422
+    assert "leak_found" in wrong.context["form"].errors
+    events = {
+        "injection_events__0__second": "300", "injection_events__0__event": "leak detected",
+        "injection_events__1__second": "240", "injection_events__1__event": "injecting",
+        "injection_events__2__second": "400", "injection_events__2__event": "leak detected",
+        "injection_events__count": "3",
+    }  # fmt: skip
+    answer = procedure(coordinator, lesion, **LINES | events, p__leak_found="yes")
+    made = MODELS["procedures"].objects.get(procedure_id="new-1")
+    assert to_record(made).leak_watch == ("injecting", "leak detected")
+    # What is typed stands; a later line fills nothing over it.
+    more = {"injection_events__3__second": "500", "injection_events__3__event": "finished",
+            "injection_events__count": "4"}  # fmt: skip
+    assert send(coordinator, answer.url, "p-date", **more).status_code == 302
+    made.refresh_from_db()
+    assert to_record(made).leak_watch == ("injecting", "leak detected")
+
+
+@pytest.mark.parametrize(("said", "warned"), [("4", False), ("4.5", True)])
+def test_injections_that_do_not_add_up_are_told(
+    lesion: Any, coordinator: Client, said: str, warned: bool
+) -> None:
+    answer = procedure(coordinator, lesion, **LINES, p__cement_ml=said)
+    assert answer.status_code == 302
+    page = coordinator.get(answer.url).content.decode()
+    assert ("The injections add up to 4 ml" in page) is warned
+
+
+def test_a_blank_line_of_a_refused_sheet_lacks_nothing(lesion: Any, coordinator: Client) -> None:
+    answer = procedure(coordinator, lesion, **LINES | {"p__needles": "99"}, devices__count="2")
+    assert answer.status_code == 422
+    filled, blank = next(s[2] for s in answer.context["sections"] if s[0] == "devices")
+    assert filled.form.is_bound
+    assert not blank.form.errors
+    assert 'id="id_devices-1-kind_wrong"' not in answer.content.decode()
+
+
+def test_what_happened_does_not_lie_ahead(lesion: Any, coordinator: Client) -> None:
+    ahead = str(date.fromisoformat(cases.today()) + timedelta(days=1))
+    answer = procedure(coordinator, lesion, **LINES, p__date=ahead)
+    assert answer.status_code == 422
+    assert "date" in answer.context["form"].errors
+    at = reverse("consent", args=[lesion.uid])
+    answer = send(coordinator, at, "c-date", c__date=ahead, c__techniques=["cement"])
+    assert answer.status_code == 422
+    assert "date" in answer.context["form"].errors
+    at = reverse("add", args=[lesion.uid, "images"])
+    answer = send(coordinator, at, "modality", image_id="i1", modality="CT", date=ahead)
+    assert answer.status_code == 422
+    assert "date" in answer.context["form"].errors
+    today = send(coordinator, at, "modality", image_id="i1", modality="CT", date=cases.today())
+    assert today.status_code == 302
+
+
 def test_lines_are_added_and_only_removed_by_who_may(
     lesion: Any, coordinator: Client, radiologist: Client
 ) -> None:
@@ -352,6 +450,23 @@ def test_a_call_keeps_pain_opioids_and_visit(dated: Any, coordinator: Client) ->
     shown = coordinator.get(reverse("visit", args=[dated.uid])).context
     assert shown["last"]["pain"][0] == (80, "3-4")
     assert len(shown["last"]["pain"]) == 2
+
+
+def test_a_call_does_not_lie_ahead(dated: Any, coordinator: Client) -> None:
+    today = date.fromisoformat(cases.today())
+    day = (today - date(2026, 9, 1)).days
+    for typed, name in (
+        ({"date": str(today + timedelta(days=1))}, "date"),
+        ({"date": "", "day": str(day + 1)}, "day"),
+    ):
+        answer = asked(coordinator, dated, pain="3", **typed)
+        assert answer.status_code == 422
+        assert name in answer.context["call"].form.errors
+    assert asked(coordinator, dated, pain="3", date="", day=str(day)).status_code == 302
+    at = reverse("complication", args=[dated.uid])
+    answer = send(coordinator, at, "h-day", h__day=str(day + 1), h__event="fever")
+    assert answer.status_code == 422
+    assert "day" in answer.context["form"].errors
 
 
 def test_a_call_is_kept_whole_or_not_at_all(
@@ -622,6 +737,18 @@ def test_a_complication_with_a_device_asks_for_the_yellow_card(
     kept = to_record(rows("complications", lesion)[-1])
     assert (kept.cirse, kept.yellow_card) == (3, False)
     assert "yellowcard.mhra.gov.uk" in coordinator.get(at).content.decode()
+
+
+def test_a_fatal_complication_bears_the_grade_of_death(lesion: Any, coordinator: Client) -> None:
+    at = reverse("complication", args=[lesion.uid])
+    told = {"h__day": "2", "h__event": "death from cement embolus"}
+    wrong = send(coordinator, at, "h-day", **told, h__cirse="5", h__sir="4", h__ctcae="3")
+    assert wrong.status_code == 422
+    assert {"cirse", "sir", "ctcae"} <= set(wrong.context["form"].errors)
+    right = send(coordinator, at, "h-day", **told, h__cirse="6", h__ctcae="5")
+    assert right.status_code == 302
+    to_death = reverse("add", args=[lesion.uid, "deaths"])
+    assert f'<a href="{to_death}">' in coordinator.get(right.url).content.decode()
 
 
 # --- Who may ------------------------------------------------------------------------------------

@@ -107,6 +107,16 @@ def test_a_fault_is_told_at_its_field(lesion: Any, radiologist: Client) -> None:
     assert plans(lesion) == []
 
 
+def test_more_cement_than_may_pass_is_told_at_its_field(lesion: Any, radiologist: Client) -> None:
+    answer = make(radiologist, lesion, cement_ml=6, stop_ml=5, why="first")
+    assert answer.status_code == 422
+    assert "More than the volume not to pass, 5 ml" in str(
+        answer.context["form"]["cement_ml"].errors
+    )
+    assert plans(lesion) == []
+    assert make(radiologist, lesion, cement_ml=5, stop_ml=5, why="first").status_code == 302
+
+
 def test_who_may_not_is_refused(lesion: Any, radiologist: Client) -> None:
     make(radiologist, lesion, cement_ml=4, why="first")
     coordinator = client_of("coordinator-1", "coordinator")

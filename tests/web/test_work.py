@@ -145,3 +145,18 @@ def test_a_referrer_cannot_attach_to_anothers_patient(clients: dict[str, Any], l
             "whose-patient_id": lesion.patient.patient_id}  # fmt: skip
     assert clients["referrer"].post("/refer/", said).status_code == 422
     assert clients["coordinator"].post("/refer/", said).status_code == 302
+
+
+def test_back_finds_the_filters_in_the_address(clients: dict[str, Any], registry: Any) -> None:
+    client = clients["radiologist"]
+    asked = {"HX-Request": "true", "HX-Target": "lines", "HX-Current-URL": "http://localhost/work/"}
+    sent = {"state": "all", "site": "lumbar", "search": "P-1", "page": "1"}
+    at = client.post("/work/", sent, headers=asked)["HX-Push-Url"]
+    assert at == "/work/?state=all&site=lumbar"  # and no pseudonym
+    shown = client.get(at)
+    assert {c.lesion.site for c in shown.context["lines"]} == {"L1", "lumbar spine"}
+    assert b'<option value="lumbar" selected>' in shown.content
+    again = client.post("/work/", sent, headers=asked | {"HX-Current-URL": f"http://localhost{at}"})
+    assert not again.has_header("HX-Push-Url")
+    everything = client.get("/work/?state=all&search=nobody")
+    assert names(everything) == names(client.get("/work/?state=all"))

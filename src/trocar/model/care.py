@@ -195,6 +195,15 @@ class PlanVersion:
 
     def __post_init__(self) -> None:
         checked(self)
+        if (
+            self.cement_ml is not None
+            and self.stop_ml is not None
+            and self.cement_ml > self.stop_ml
+        ):
+            raise InputError(
+                f"PlanVersion: cement_ml is {self.cement_ml:g}; expected at most stop_ml, "
+                f"{self.stop_ml:g}"
+            )
         if (self.approved_at is None) != (self.approved_by is None):
             raise InputError(
                 "PlanVersion: expected approved_by and approved_at both given or both empty"

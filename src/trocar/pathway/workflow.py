@@ -149,6 +149,25 @@ def gates(
     return tuple(sorted(found, key=lambda g: (g.open is True, not g.hard, g.open is None)))
 
 
+def title_of(gate: str) -> str:
+    """The title of a gate by its key; a key that no gate bears is its own title.
+
+    >>> title_of("plan verdict"), title_of("E2")
+    ('Verdict of the plan', 'Pain comes from this lesion')
+    """
+    return _titles().get(gate, gate)
+
+
+@cache
+def _titles() -> Mapping[str, str]:
+    rules = (rule for some in _GATES.values() for rule in some if isinstance(rule, _Rule))
+    return {
+        **{rule.gate: rule.title for rule in rules},
+        **{rule.rule_id: rule.title for rule in RULES},
+        **{f"audit {b['id']}": b["title"] for b, _ in _audited()},
+    }
+
+
 def may_override(role: str, gate: Gate) -> bool:
     """Whether a role may override a gate; whoever does must give a reason."""
     return gate.hard and role in gate.overridable_by
@@ -747,6 +766,31 @@ def _as_consented(c: _Case) -> _Said:
     return _Said(open=True, reason="What was done had been consented to.")
 
 
+def _volume(c: _Case) -> _Said:
+    """Whether no more cement went in than the approved plan lets pass."""
+    if Case(record=c.record).cemented is False:
+        return _Said(open=True, reason="No cement was used.")
+    plan = c.care.plan
+    if plan is None or not plan.approved or plan.stop_ml is None:
+        return _Said(open=None, reason="No approved plan says which volume not to pass.")
+    done = [p.cement_ml for p in c.record.procedures]
+    known = round(sum(ml for ml in done if ml is not None), 6)
+    values = {"ml": known, "stop": plan.stop_ml}
+    if known > plan.stop_ml:
+        return _Said(
+            open=False,
+            reason="{ml:g} ml of cement were injected; the plan says not to pass {stop:g} ml.",
+            values=values,
+        )
+    if not done or None in done:
+        return _Said(open=None, reason="How much cement was injected is not recorded.")
+    return _Said(
+        open=True,
+        reason="{ml:g} ml of cement were injected; {stop:g} ml were not to be passed.",
+        values=values,
+    )
+
+
 def _assessed(c: _Case) -> _Said:
     if Case(record=c.record).cemented is False:
         return _Said(open=True, reason="No cement was used.")
@@ -932,6 +976,13 @@ _GATES: Mapping[str, tuple[Callable[[_Case], tuple[Gate, ...]], ...]] = {
             title="Done as consented",
             clause="IPG179 1.1; HTG3 1.1",
             function=_as_consented,
+            hard=False,
+        ),
+        _Rule(
+            gate="cement volume",
+            title="Cement within the plan",
+            clause=_LOCAL,
+            function=_volume,
             hard=False,
         ),
     ),

@@ -103,6 +103,10 @@ def hash_of(link: ChainEvent) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# Why a chain that holds in itself is not the one that was asked about.
+NOT_HERE = "this head is not in this log: the log was written anew, or the head is another's"
+
+
 def verify(
     *,
     rows: bool = True,
@@ -125,8 +129,9 @@ def verify(
     if report is not None:
         return report
     if not walk.seen:
-        why = "the hash told does not stand in this chain: it was written anew, or is another's"
-        return ChainReport(links=walk.number, head=walk.before, broken_at=walk.number + 1, why=why)
+        return ChainReport(
+            links=walk.number, head=walk.before, broken_at=walk.number + 1, why=NOT_HERE
+        )
     names, studies = (every_name(), _studies()) if wrong else ({}, {})
     again = filter(None, (_still(subject, walk, names, studies) for subject in sorted(wrong)))
     return ChainReport(

@@ -51,6 +51,30 @@ _READ = 2000
 _LIMITS = "54"  # how PostgreSQL's codes of exceeded limits begin (too long for an index)
 
 
+# What is said where a second row would have the key of one that is there.
+THERE_ALREADY: Mapping[str, str] = {
+    "": "such a row is there already; change that one instead",
+    "patients": "a patient of this pseudonym is there already; choose another or change that one",
+    "lesions": "a lesion of this name is there already; choose another or change that one",
+    "selection": "what is known before the decision is there already; change that one instead",
+    "procedures": "a procedure of this name is there already; choose another or change that one",
+    "pain": "a score of this day is there already; change that one instead",
+    "opioids": "this drug is there already on this day by this route; change that one instead",
+    "visits": "a visit of this day is there already; change that one instead",
+    "deaths": "the death of this patient is there already; change that one instead",
+    "meetings": "a meeting of this day is there already; change that one instead",
+    "votes": "a vote of this member in this meeting is there already; change that one instead",
+    "consents": "a consent of this number is there already; change that one instead",
+    "images": "an image study of this name is there already; choose another or change that one",
+    "plans": "a version of the plan with this number is there already; open the newest one",
+    "runs": "a computation of this name is there already; choose another or change that one",
+    "injections": "an injection of this number is there already; change that one instead",
+    "ablations": "an application of this number is there already; change that one instead",
+    "assessments": "an assessment of this day is there already; change that one instead",
+    "steps": "somebody moved the case meanwhile; look again before it is moved on",
+}
+
+
 class Conflict(TrocarError):
     """The row was changed by somebody else since it was read; both states are at hand."""
 
@@ -292,8 +316,7 @@ def _what_broke(table: str, error: Exception) -> str:
     if not isinstance(error, IntegrityError):
         return f"{table}: a value is longer or larger than the database keeps; expected less of it"
     if "unique" in str(error).lower():
-        key = ", ".join(KEYS.get(table, ()) or ("key",))
-        return f"{table}: a row with this {key} is there already; change that one instead"
+        return THERE_ALREADY.get(table, THERE_ALREADY[""])
     return f"{table}: the database does not take these values; expected what the columns allow"
 
 

@@ -16,6 +16,7 @@ from django.db import transaction
 
 from trocar.errors import InputError
 from trocar.model.care import Care, Standing, Step
+from trocar.model.patient import SPECIALTIES, Baseline
 from trocar.model.study import Record, Study
 from trocar.pathway import workflow
 from trocar.registry import chain, store
@@ -109,7 +110,8 @@ def keep(
     """The same where the caller counts the worklist himself, once for many rows.
 
     Where the day, the decision or the conditions of a meeting change, its votes go with it, empty
-    and unsigned, for the same reason; so do votes that were there before the meeting was.
+    and unsigned, for the same reason; so do votes that were there before the meeting was. What the
+    decision and the audit read of consent and meeting is brought up to date with them.
     """
     with transaction.atomic():
         if table in ("meetings", "votes"):  # who signs while one is changed waits, and is told
@@ -122,7 +124,55 @@ def keep(
             days = {record.date} if old is None else {old.date, record.date}
             for vote in MODELS["votes"].objects.filter(lesion=kept.lesion, date__in=days):
                 _unsign(vote, record.date, who=who, why=why)
+        if table in _ARRANGED:
+            _arrange(table, kept.lesion, who=who)
     return kept
+
+
+# What the decision and the audit read of a lesion is told by rows of these tables, and why.
+_ARRANGED = {
+    "consents": "from the consent",
+    "meetings": "from the meeting",
+    "votes": "from the meeting",
+}
+
+
+def _arrange(table: str, lesion: Any, *, who: str, emptied: bool = False) -> None:
+    """Bring the days of consent and meeting in the lesion's baseline in line with their rows.
+
+    Those before the first procedure count: a later meeting does not undo the one before it.
+    Without such rows the baseline stays as it was entered, unless the last was just taken out.
+    """
+    care, record = store.read_care(lesion), store.read_record(lesion)
+    treated = min((p.date for p in record.procedures if p.date), default=None)
+    row = MODELS["selection"].objects.filter(lesion=lesion).first()
+    old = Baseline(lesion_id=lesion.lesion_id) if row is None else to_record(row)
+    if table == "consents":
+        if not care.consents and not emptied:
+            return
+        holding = [
+            c.date
+            for c in care.consents
+            if c.date is not None and (c.holds or (treated and str(c.withdrawn) > treated))
+        ]
+        new = replace(old, consent_date=_last(holding, treated))
+    else:
+        # One that is only planned was not held; its day is no answer yet.
+        held = [m.date for m in care.meetings if m.date <= today()]
+        if not held and not emptied:
+            return
+        day = _last(held, treated)
+        there = {v.specialty for v in care.votes if v.date == day and v.signed_at is not None}
+        members = tuple(s for s in SPECIALTIES if s in there)
+        new = replace(old, mdt_date=day, mdt_members=members or None)
+    if new != old:
+        store.put("selection", new, who=who, why=_ARRANGED[table], study=lesion.study, row=row)
+
+
+def _last(days: Collection[str], treated: str | None) -> str | None:
+    """The last day up to the first procedure; the last of all where none is."""
+    before = [d for d in days if treated is None or d <= treated]
+    return max(before or days, default=None)
 
 
 def _unsign(row: Any, day: str, *, who: str, why: str) -> None:
@@ -152,6 +202,10 @@ def remove(row: Any, *, who: str, why: str, expected: int | None = None) -> None
         if row.table == "lesions":
             Case.objects.filter(lesion=row).delete()  # its line is derived, and goes with it
         store.remove(row, who=who, why=why, expected=expected)
+        if row.table in _ARRANGED:
+            left = MODELS[row.table].objects.filter(lesion=row.lesion)
+            emptied = row.table != "votes" and not left.exists()
+            _arrange(row.table, row.lesion, who=who, emptied=emptied)
         for lesion in touched:
             store.recount(lesion, standing)
 

@@ -11,6 +11,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from trocar.errors import InputError
@@ -20,6 +23,8 @@ THREADS = 8  # in each process
 BACKLOG = 1024
 PASSWORD_BYTES = 15  # 20 characters of base 64
 _TRIES = 100
+_FILE, _KEY = "registry.sqlite3", "secret-key"
+_MADE = (_FILE, f"{_FILE}-wal", f"{_FILE}-shm", _KEY)
 
 
 class NoValues(logging.Formatter):
@@ -32,6 +37,16 @@ class NoValues(logging.Formatter):
         """Where it happened, without what it said."""
         kind, _, place = ei
         return "".join(traceback.format_tb(place)) + getattr(kind, "__name__", "error")
+
+
+def home() -> Path:
+    """The folder of everything that is kept beside a database server."""
+    named = os.environ.get("TROCAR_HOME")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("trocar", appauthor=False))
 
 
 def setup() -> None:
@@ -61,6 +76,51 @@ def prepare() -> None:
             f"the database cannot be made ready ({str(error).strip().splitlines()[0]}); "
             "look at TROCAR_DATABASE, or at the space and rights of TROCAR_HOME"
         ) from error
+
+
+def prepare_existing() -> None:
+    """Bring the registry that is there to this version; InputError where none is, nothing made."""
+    place = home()
+    embedded = not os.environ.get("TROCAR_DATABASE")
+    if embedded and not (place / _FILE).is_file():
+        raise InputError(
+            f"there is no registry in {place}; set TROCAR_HOME to the folder that holds one"
+        )
+    if not (place / _KEY).exists():
+        # Neither a backup nor a look at the log needs the site's key; only a server makes one.
+        os.environ.setdefault("TROCAR_SECRET_KEY", secrets.token_urlsafe(64))
+    setup()
+    from django.db import DatabaseError, connection
+
+    try:
+        tables = connection.introspection.table_names()
+    except DatabaseError as error:
+        raise InputError(
+            f"the database cannot be read ({str(error).strip().splitlines()[0]}); "
+            "look at TROCAR_DATABASE or TROCAR_HOME"
+        ) from error
+    if "registry_chainhead" not in tables:
+        named = str(place / _FILE) if embedded else "the database of TROCAR_DATABASE"
+        raise InputError(f"there is no registry in {named}; name the one that holds it")
+    prepare()
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Take away the files of a new registry when what was to fill it is refused."""
+    place = home()
+    was = {p: p.exists() for p in (*(place / n for n in _MADE), place / "files", place)}
+    try:
+        yield
+    except BaseException:
+        from django.db import connections
+
+        with suppress(Exception):
+            connections.close_all()
+        for path in (p for p, there in was.items() if not there):
+            with suppress(OSError):  # a folder that holds something else stays
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise
 
 
 def new_password(*names: str) -> str:

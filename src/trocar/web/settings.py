@@ -11,6 +11,7 @@ TROCAR_OIDC      a JSON file that describes an OpenID Connect provider
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -21,18 +22,9 @@ from urllib.parse import unquote, urlsplit
 from csp.constants import NONE, SELF
 
 from trocar.errors import InputError
+from trocar.web.serve import home
 
 HERE = Path(__file__).parent
-
-
-def home() -> Path:
-    """The folder of everything that is kept beside a database server."""
-    named = os.environ.get("TROCAR_HOME")
-    if named:
-        return Path(named)
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("trocar", appauthor=False))
 
 
 def _secret(place: Path) -> str:
@@ -187,6 +179,11 @@ ACCOUNT_RATE_LIMITS = {"login_failed": "5/5m/key,30/5m/ip", "change_password": "
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "trocar"
 
+# Browsers keep cookies by host and forget the port: two registries on one machine would log each
+# other's people out.
+_OWN = hashlib.sha256(f"{HOME.absolute()} {os.environ.get('TROCAR_DATABASE', '')}".encode())
+SESSION_COOKIE_NAME = f"sessionid-{_OWN.hexdigest()[:8]}"
+CSRF_COOKIE_NAME = f"csrftoken-{_OWN.hexdigest()[:8]}"
 SESSION_COOKIE_AGE = 30 * 60  # idle
 SESSION_SAVE_EVERY_REQUEST = False  # the guard renews it once a minute
 SESSION_LONGEST_S = 12 * 3600  # from login, however busy

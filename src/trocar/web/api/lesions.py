@@ -52,9 +52,14 @@ def _due_first() -> Any:
     return F("due").asc(nulls_last=True)
 
 
+def _standing_out(found: Any) -> dict[str, Any]:
+    """A standing, or the line kept of it, under the names of the interface."""
+    names = schemas.StandingOut.model_fields.keys() - {"closed_gates"}
+    return {name: getattr(found, name) for name in names} | {"closed_gates": found.open_gates}
+
+
 def _line(case: Any) -> dict[str, Any]:
-    held = {name: getattr(case, name) for name in schemas.StandingOut.model_fields}
-    return held | {
+    return _standing_out(case) | {
         "lesion": case.lesion.uid, "study": case.lesion.study.uid,
         "lesion_id": case.lesion.lesion_id, "site": case.lesion.site,
         "changed_at": case.changed_at,
@@ -112,7 +117,7 @@ def _referred(patient: Any, caller: Caller) -> bool:
 def standing(request: HttpRequest, uid: UUID) -> Any:
     """Where a lesion stands in its care today."""
     row = lesion_of(request.auth, uid)
-    return vars(cases.standing(store.read_record(row), store.read_care(row)))
+    return _standing_out(cases.standing(store.read_record(row), store.read_care(row)))
 
 
 @offer("GET", f"{_AT}gates/", *SEEING, gives=schemas.Gates, name="gates", tag="worklist")

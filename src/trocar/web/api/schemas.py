@@ -295,7 +295,7 @@ class StandingOut(Out):
     due_what: str
     unsigned_plan: bool
     missing_scores: int
-    open_gates: int
+    closed_gates: int = Field(description="Hard gates of the next step that are not open.")
 
 
 class Rule(Out):

@@ -230,7 +230,7 @@ def choose(request: HttpRequest, uid: Any) -> HttpResponse:
         try:
             only(_NOTHING, first=asked.get("first"), last=asked.get("last"))
         except InputError as error:
-            form.add_error("first", str(error))
+            form.add_error("first", _(str(error)))
         else:
             language = "zh-Hant" if get_language() == "zh-hant" else "en"
             asked |= {"study": str(study.uid), "title": study.title, "language": language}

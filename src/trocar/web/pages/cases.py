@@ -38,6 +38,8 @@ from trocar.web.forms import (
     sentence,
 )
 from trocar.web.guard import allowed, case_of, needs, role_of
+from trocar.web.pages.clinic import happened, zero_of
+from trocar.web.templatetags.clinic import moment
 
 # The right that lets one enter and change a table's rows; taking out needs CORRECT everywhere.
 TABLE_RIGHTS = {
@@ -104,6 +106,7 @@ _WRITE = tuple(sorted(set(TABLE_RIGHTS.values())))
 
 
 _SHEETS = ("plan_sha256", "result_sha256")
+_MOMENTS = ("at", "made_at", "approved_at", "revoked_at", "signed_at", "started_at")
 
 
 @dataclass(kw_only=True)
@@ -192,7 +195,8 @@ def _way(request: HttpRequest, state: str, record: Any, care: Any) -> dict[str, 
         )  # fmt: skip
     return {
         "state": state, "gates": rows, "shut": shut, "stuck": stuck,
-        "shut_gates": [r for r in rows if r["tone"] != "ok"],
+        "shut_gates": [r for r in rows if r["tone"] != "ok" and r["hard"]],
+        "warnings": [r for r in rows if r["tone"] != "ok" and not r["hard"]],
         "open_gates": [r for r in rows if r["tone"] == "ok"],
         "needs_reason": bool(shut) or workflow.needs_reason(care.state, state),
     }  # fmt: skip
@@ -295,7 +299,7 @@ def _shown(
 ) -> Shown:
     hashes = [getattr(kept, name, None) for name in _SHEETS]
     sheet = next((h for h in hashes if h and files.holds(f"{h}.html")), "")
-    known = answers(kept, leave_out=(*_IDS, *(_SHEETS if sheet else ()), "date", "day"))
+    known = _facts(kept, leave_out=(*_IDS, *(_SHEETS if sheet else ()), "date", "day"))
     short = _short(table, kept)
     if short:
         known = []
@@ -307,6 +311,23 @@ def _shown(
         and allowed(request, roles.CORRECT)
         and not (table == "consents" and kept.date is not None),  # one that was signed stays
     )  # fmt: skip
+
+
+def _facts(kept: Any, *, leave_out: Sequence[str]) -> list[tuple[str, str]]:
+    """What a row says; a moment to the minute, a gate by its title."""
+    told = []
+    for c in columns(type(kept)):
+        value = getattr(kept, c.name)
+        if value is None or c.name in leave_out:
+            continue
+        if c.name in _MOMENTS:
+            said = moment(value)
+        elif c.name == "overridden" and value:
+            said = "; ".join(gettext(workflow.title_of(key)) for key in value)
+        else:
+            said = display(c, value)
+        told.append((str(label(c.help)), said))
+    return told
 
 
 def _short(table: str, kept: Any) -> str:
@@ -430,7 +451,7 @@ def add(request: HttpRequest, uid: Any, table: str) -> HttpResponse:
         base = {"lesion_id": lesion.lesion_id, "patient_id": lesion.patient.patient_id}
         base["referrer_id"] = request.user.get_username()
         kept = form.to_record(base)
-        if kept is not None:
+        if kept is not None and _happened(table, form, kept, lesion):
             try:
                 cases.save(table, kept, who=request.user.get_username(), why="",
                            study=lesion.study)  # fmt: skip
@@ -440,6 +461,11 @@ def add(request: HttpRequest, uid: Any, table: str) -> HttpResponse:
                 form.refuse(error)
     told = {"form": form, "lesion": lesion, "title": TITLES[table], "adding": True}
     return render(request, "case/row.html", told, status=200 if data is None else 422)
+
+
+def _happened(table: str, form: RowForm, kept: Any, lesion: Any) -> bool:
+    """Whether what is told to have happened is not still to come; else told at the field."""
+    return happened(table, form, kept, zero_of(store.read_record(lesion)))
 
 
 def _first(lesion: Any, table: str, options: dict[str, list[str]]) -> dict[str, Any]:
@@ -475,7 +501,7 @@ def edit(request: HttpRequest, table: str, uid: Any) -> HttpResponse:
         return render(request, "case/row.html", {**told, "form": form})
     form = made(request.POST, version=row.version)
     kept = form.to_record(vars(held)) if form.is_valid() else None
-    if kept is not None:
+    if kept is not None and _happened(table, form, kept, lesion):
         kept = _as_ordered(held, kept)
         try:
             cases.save(

@@ -19,7 +19,8 @@ from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -36,6 +37,7 @@ from trocar.registry import chain, roles, store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS
 from trocar.selection import decide, worst_first
+from trocar.selection.rule import first_day
 from trocar.web import cases
 from trocar.web.forms import RowForm, differences, initial_of, row_form, sentence
 from trocar.web.guard import allowed, case_of, needs
@@ -62,6 +64,7 @@ class Part:
     record: Any = None
     kept: Any = None
     gone: bool = False  # it names a row that is no longer there
+    zero: date | None = None  # day 0, where the form asks for a day
 
     @property
     def unwanted(self) -> bool:
@@ -101,7 +104,11 @@ def part(
             # The row came to be after the page was opened: no version was seen.
             data = data.copy()
             data[f"{prefix}-version"] = "0"
-        made = form(data, version=version, prefix=prefix, use_required_attribute=False)
+        # What the page began with was not typed by anybody: a row left at that is blank.
+        began = dict(initial or {}) if row is None else {}
+        made = form(
+            data, initial=began, version=version, prefix=prefix, use_required_attribute=False
+        )
     if row is not None:
         made.fields["why"].required = False  # asked for once a sheet, and only for a change
     said = {} if row is None else vars(to_record(row))
@@ -115,6 +122,9 @@ def line_of(
     named = str(data.get(f"{prefix}-uid", ""))
     made = part(table, form, prefix, data, row=rows.get(named))
     made.gone = bool(named) and made.row is None
+    if made.blank:
+        # Nothing is asked of a blank line, whatever is wrong elsewhere on the sheet.
+        made.form = form(prefix=prefix, use_required_attribute=False)
     return made
 
 
@@ -143,6 +153,43 @@ def too_many(form: forms.Form, lines: Iterable[Part]) -> bool:
     return over
 
 
+# The dates that say what happened; that of a meeting may lie ahead.
+HAPPENED = {
+    "procedures": ("date",),
+    "consents": ("date", "withdrawn"),
+    "referrals": ("date",),
+    "assessments": ("date",),
+    "images": ("date",),
+    "deaths": ("date",),
+}
+# Tables whose day counts from the lesion's procedure.
+_BY_DAY = ("visits", "complications", "pain", "opioids", "events")
+_AHEAD = _("This day is still to come.")
+
+
+def ahead(told: str) -> bool:
+    """Whether a date, perhaps without day or month, surely lies after today."""
+    return first_day(told).isoformat() > cases.today()
+
+
+def day_ahead(day: float, zero: date | None) -> bool:
+    """Whether a day after the procedure lies after today."""
+    return zero is not None and day >= (date.fromisoformat(cases.today()) - zero).days + 1
+
+
+def happened(table: str, form: forms.Form, record: Any, zero: date | None = None) -> bool:
+    """Whether what a row says has happened lies before tomorrow; else told at the field."""
+    late = [
+        name for name in HAPPENED.get(table, ())
+        if getattr(record, name) is not None and ahead(getattr(record, name))
+    ]  # fmt: skip
+    if table in _BY_DAY and day_ahead(record.day, zero):
+        late.append("day")
+    for name in late:
+        form.add_error(name if name in form.fields else None, gettext(_AHEAD))
+    return not late
+
+
 def sound(parts: Iterable[Part], why: str) -> bool:
     """Whether every row of a sheet may be kept; else the faults stand in the forms."""
     right = True
@@ -153,7 +200,7 @@ def sound(parts: Iterable[Part], why: str) -> bool:
                 right = False
             continue
         p.record = p.form.to_record(p.base)
-        if p.record is None:
+        if p.record is None or not happened(p.table, p.form, p.record, p.zero):
             right = False
         elif p.row is not None and not why and to_record(p.row) != p.record:
             p.form.add_error("why", gettext("Say in a few words why this is changed."))
@@ -261,8 +308,16 @@ def _meeting_parts(request: HttpRequest, lesion: Any, data: Any) -> tuple[Part, 
     start = {"chair_id": request.user.get_username(), "date": cases.today()}
     return (
         part("selection", BaselineForm, "b", data, row=baseline, base=base),
-        part("meetings", MeetingForm, "m", data, row=meeting, base=base, initial=start),
+        _meeting_part(data, meeting, base, start),
     )
+
+
+def _meeting_part(data: Any, row: Any, base: Mapping[str, Any], start: Mapping[str, Any]) -> Part:
+    """The meeting; a new one whose date was cleared and of which nothing is told stays out."""
+    told = () if data is None else [n for n in MeetingForm.base_fields if data.get(f"m-{n}")]
+    if data is not None and row is None and set(told) <= {"chair_id"}:
+        return part("meetings", MeetingForm, "m", base=base)
+    return part("meetings", MeetingForm, "m", data, row=row, base=base, initial=start)
 
 
 @needs(roles.MEET, roles.VOTE)
@@ -325,6 +380,7 @@ def _meeting_page(
         ],
         "may_write": allowed(request, roles.MEET),
         "may_vote": allowed(request, roles.VOTE),
+        "not_yet": None if held.row is None else unsigned_as(held.row),
         "clash": clash,
         "fault": fault,
         **_decided(record),
@@ -403,6 +459,16 @@ def _specialty_of(user: Any, named: str) -> str:
     return specialty
 
 
+def unsigned_as(held: Any) -> str:
+    """Why no vote of a meeting can be signed yet, or nothing."""
+    if ahead(held.date):
+        told = gettext("The meeting is on %(date)s; votes are signed on that day or later.")
+        return str(told % {"date": held.date})
+    if not held.decision:
+        return str(gettext("The meeting has no decision yet; votes are signed once it has one."))
+    return ""
+
+
 @needs(roles.VOTE)
 @require_POST
 def sign(request: HttpRequest, uid: UUID, row: UUID) -> HttpResponse:
@@ -433,6 +499,8 @@ def sign(request: HttpRequest, uid: UUID, row: UUID) -> HttpResponse:
             if request.POST.get("seen", str(held.version)) != str(held.version):
                 told = gettext("The meeting was changed in between; read it and vote again.")
                 raise InputError(told)
+            if unsigned_as(held):
+                raise InputError(unsigned_as(held))
             kept = cases.save(
                 "votes", vote, who=me, why=why or "signed", study=lesion.study, row=own,
                 expected=None if own is None else int(seen) if seen.isdecimal() else 0,
@@ -538,6 +606,7 @@ _TITLES = {
     "ablations": _("Ablation"),
 }
 _NUMBERED = ("injections", "ablations")
+_SAME_ML = 0.05  # volumes are read to the tenth
 NewProcedureForm = row_form("procedures", leave_out=("lesion_id",))
 ProcedureForm = row_form("procedures", leave_out=("lesion_id", "procedure_id"))
 
@@ -611,7 +680,8 @@ def procedure(request: HttpRequest, uid: UUID, row: UUID | None = None) -> HttpR
     for p in below:
         p.base["procedure_id"] = name
     right = not any(too_many(head.form, lines[table]) for table in lines) and right
-    if not (sound(below, why) and right):
+    right = sound(below, why) and right
+    if not (right and _as_watched(head, lines["injection_events"], why)):
         return _procedure_page(request, lesion, held, head, lines, status=422)
     try:
         keep(request, lesion, [head, *below], why)
@@ -626,7 +696,39 @@ def procedure(request: HttpRequest, uid: UUID, row: UUID | None = None) -> HttpR
         head.form.refuse(error)
         return _procedure_page(request, lesion, held, head, lines, status=422)
     messages.success(request, gettext("The procedure was kept."))
+    _tell_of_volume(request, head.record, [p.record for p in lines["injections"]])
     return redirect("procedure-row", uid=lesion.uid, row=head.kept.uid)
+
+
+def _as_watched(head: Part, lines: Sequence[Part], why: str) -> bool:
+    """Hold the procedure against what was seen while injecting; what it went through is filled."""
+    told = [p for p in lines if p.record is not None]
+    seen = sorted((p.record for p in told), key=lambda e: e.second)
+    if head.record.leak_found is False and any(e.event == "leak detected" for e in seen):
+        said = gettext("A leak was seen while cement was injected: this cannot be no.")
+        head.form.add_error("leak_found", said)
+        return False
+    new = any(p.row is None or to_record(p.row) != p.record for p in told)
+    if head.record.leak_watch is None and new:
+        watched = tuple(dict.fromkeys(e.event for e in seen))
+        head.record = replace(head.record, leak_watch=watched)
+        if head.row is not None and not why:
+            head.form.add_error("why", gettext("Say in a few words why this is changed."))
+            return False
+    return True
+
+
+def _tell_of_volume(request: HttpRequest, kept: Any, injections: Sequence[Any]) -> None:
+    """Warn when the injections do not add up to the cement of the procedure."""
+    given = [i.volume_ml for i in injections if i is not None]
+    if kept.cement_ml is None or not given or None in given:
+        return
+    total = sum(given)
+    if abs(total - kept.cement_ml) > _SAME_ML:
+        told = gettext(
+            "The injections add up to %(total)s ml, while %(said)s ml are given for the procedure."
+        )
+        messages.warning(request, told % {"total": f"{total:g}", "said": f"{kept.cement_ml:g}"})
 
 
 def _procedure_page(
@@ -734,6 +836,8 @@ class CallForm(forms.Form):  # type: ignore[misc]
         if not told:
             if day is None and "day" not in self.errors:
                 self.add_error("date", gettext("Give the date, or the day after the procedure."))
+            if day is not None and day_ahead(day, self.zero):
+                self.add_error("day", gettext(_AHEAD))
             return day
         if self.zero is None:
             if day is None:
@@ -751,6 +855,8 @@ class CallForm(forms.Form):  # type: ignore[misc]
             )
         if not _FARTHEST["low"] <= counted <= _FARTHEST["high"]:
             self.add_error("date", gettext("The date is too far from the procedure."))
+        elif ahead(told):
+            self.add_error("date", gettext(_AHEAD))
         return counted
 
     def field_of(self, recall: str | None) -> str:
@@ -1118,6 +1224,9 @@ GRADES = {
 }
 
 
+DEATH = "death from cement embolus"  # the last grade of every scale
+
+
 class GradedForm(ComplicationForm):  # type: ignore[misc, valid-type]
     """A complication, the words of each grade beside the choice."""
 
@@ -1139,7 +1248,21 @@ class GradedForm(ComplicationForm):  # type: ignore[misc, valid-type]
                 "yellow_card",
                 gettext("A device was involved: say whether it was reported (Yellow Card)."),
             )
+        if typed.get("event") == DEATH:
+            for name, words in GRADES.items():
+                if typed.get(name) not in (None, len(words)):
+                    told = gettext("The event is a death: only “%(grade)s” fits.")
+                    self.add_error(name, told % {"grade": words[-1]})
         return typed
+
+
+def _tell_of_death(request: HttpRequest, lesion: Any, kept: Any) -> None:
+    """After a fatal complication, lead to the row of the death when there is none."""
+    there = MODELS["deaths"].objects.filter(patient=lesion.patient).exists()
+    if kept.event == DEATH and not there:
+        href = reverse("add", args=[lesion.uid, "deaths"])
+        said, link = gettext("The patient died:"), gettext("enter the death as well")
+        messages.warning(request, format_html('{} <a href="{}">{}</a>', said, href, link))
 
 
 @needs(roles.HARM)
@@ -1153,6 +1276,7 @@ def complication(request: HttpRequest, uid: UUID, row: UUID | None = None) -> Ht
     one = part("complications", GradedForm, "h", data, row=held, base=base, line=False)
     if data is not None:
         status = 422
+        one.zero = zero_of(store.read_record(lesion))
         if sound([one], why_of(request)):
             try:
                 keep(request, lesion, [one], why_of(request))
@@ -1162,6 +1286,7 @@ def complication(request: HttpRequest, uid: UUID, row: UUID | None = None) -> Ht
                         gettext("Report the device to the Yellow Card scheme, then say so here."),
                     )
                 messages.success(request, gettext("The complication was kept."))
+                _tell_of_death(request, lesion, one.record)
                 return redirect("complication", uid=lesion.uid)
             except store.Conflict as error:
                 clash, status = clash_of(error), 409

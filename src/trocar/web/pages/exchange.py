@@ -10,7 +10,7 @@ import hmac
 import json
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from trocar.audit.sharing import FEWEST, shared_tables
 from trocar.audit.summary import Audit, audit_study
 from trocar.errors import InputError
 from trocar.io.records import problems, read_study, write_study
+from trocar.model.care import CARE_TABLES
 from trocar.model.columns import shown
 from trocar.model.study import TABLES
 from trocar.model.study import Study as StudyRecords
@@ -114,7 +115,7 @@ def bring(request: HttpRequest) -> HttpResponse:
         try:
             incoming.refuse_large(request)
         except InputError as error:
-            return _refused(request, str(error), status=413)
+            return _refused(request, _(str(error)), status=413)
         request.upload_handlers = [incoming.Counted(request)]
     return _bring(request)
 
@@ -129,7 +130,7 @@ def _bring(request: HttpRequest) -> HttpResponse:
     try:
         name = incoming.put_aside(upload)
     except InputError as error:
-        return _refused(request, str(error))
+        return _refused(request, _(str(error)))
     place = incoming.waiting(name)
     try:
         read_study(place)
@@ -137,7 +138,7 @@ def _bring(request: HttpRequest) -> HttpResponse:
         found = problems(place)
         incoming.forget(name)
         if not found:
-            return _refused(request, str(error).partition("\n")[0])
+            return _refused(request, _(str(error).partition("\n")[0]))
         return _refused(request, "", found=found)
     incoming.forget(request.session.get(_WAITING, {}).get("name"))
     request.session[_WAITING] = {"name": name, "sha256": incoming.sha256_of(place)}
@@ -151,7 +152,7 @@ def check(request: HttpRequest) -> HttpResponse:
     try:
         study = _waiting_study(request)
     except InputError as error:
-        messages.warning(request, str(error))
+        messages.warning(request, _(str(error)))
         return redirect("import")
     found = store.compare(study)
     waiting = request.session[_WAITING]
@@ -194,7 +195,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
         return redirect("import-check")
     except (InputError, DatabaseError) as error:
         # A database's own words may hold values.
-        said = str(error) if isinstance(error, InputError) else _(
+        said = _(str(error)) if isinstance(error, InputError) else _(
             "The database does not take this study; nothing was written."
         )  # fmt: skip
         messages.error(request, said)
@@ -276,7 +277,9 @@ def export(request: HttpRequest) -> HttpResponse:
     """Give out a whole study."""
     form = ExportForm(request.POST or None)
     if request.method != "POST" or not form.is_valid():
-        return render(request, "exchange/export.html", {"form": form})
+        told = {"form": form, "leaving": _named(("study", "notes", *TABLES)),
+                "staying": _named(CARE_TABLES)}  # fmt: skip
+        return render(request, "exchange/export.html", told)
     row, kind = form.cleaned_data["study"], form.cleaned_data["form"]
     study = store.read_study(row)
     data = study_bytes(study, kind)
@@ -286,6 +289,11 @@ def export(request: HttpRequest) -> HttpResponse:
         what="whole study", form=kind, sha256=hashlib.sha256(data).hexdigest(), rows=counts,
     )  # fmt: skip
     return _file(data, f"study.{kind}", FORMS.get(kind, _ZIP))
+
+
+def _named(tables: Iterable[str]) -> str:
+    """Names of tables as a list in the reader's language."""
+    return ", ".join(_(t.replace("_", " ")) for t in tables)
 
 
 def study_bytes(study: StudyRecords, kind: str) -> bytes:

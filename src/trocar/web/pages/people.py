@@ -113,7 +113,7 @@ def new_account(request: HttpRequest) -> HttpResponse:
                 specialty=given["specialty"], language=given["language"], must_change=True,
             )  # fmt: skip
         except InputError as error:
-            form.add_error("name", str(error))
+            form.add_error("name", gettext(str(error)))
         else:
             return _people(request, made=user, password=password)
     return _people(request, form, status=422)
@@ -161,7 +161,7 @@ def change_account(request: HttpRequest, pk: int, what: str) -> HttpResponse:
                 user.authenticator_set.all().delete()
                 _tell(request, user, "second factor removed")
     except InputError as error:
-        messages.error(request, str(error), extra_tags="stop")
+        messages.error(request, gettext(str(error)), extra_tags="stop")
         return redirect("people")
     if password:
         return _people(request, made=user, password=password)
@@ -298,7 +298,8 @@ def _log(request: HttpRequest, status: int = 200, **more: Any) -> HttpResponse:
     page = Paginator(events, _A_PAGE).get_page(request.GET.get("page"))
     kinds = ChainEvent.objects.order_by("kind").values_list("kind", flat=True).distinct()
     rows = [{"event": e, "told": _told(e)} for e in page]
-    context = {"page": page, "rows": rows, "kinds": kinds, "kind": kind, "who": who, **more}
+    context = {"page": page, "rows": rows, "kinds": kinds, "kind": kind, "who": who,
+               "not_here": chain.NOT_HERE, **more}  # fmt: skip
     return render(request, "people/log.html", context, status=status)
 
 

@@ -24,7 +24,20 @@ from trocar.web.guard import case_of, needs
 
 # What an editor types; a computed plan's hash comes with its file.
 _TYPED = tuple(name for name in PLANNED if name != "plan_sha256")
-PlanForm = row_form("plans", only=(*_TYPED, "why"))
+_RowForm = row_form("plans", only=(*_TYPED, "why"))
+
+
+class PlanForm(_RowForm):  # type: ignore[misc, valid-type]
+    """A plan as typed; more cement than the volume not to pass is told at its field."""
+
+    def clean(self) -> dict[str, Any]:
+        """Hold the cement against the volume not to pass."""
+        typed: dict[str, Any] = super().clean()
+        cement, stop = typed.get("cement_ml"), typed.get("stop_ml")
+        if cement is not None and stop is not None and cement > stop:
+            told = gettext("More than the volume not to pass, %(stop)s ml; lower one or raise it.")
+            self.add_error("cement_ml", told % {"stop": f"{stop:g}"})
+        return typed
 
 
 @needs(roles.SEE)

@@ -10,13 +10,16 @@ import secrets
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
+from django.contrib import messages
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods
 
@@ -58,7 +61,11 @@ class Filters(forms.Form):  # type: ignore[misc]
     )  # fmt: skip
     due = forms.ChoiceField(label=_("Due"), required=False, choices=[("", _("all")), *DUE])
     operator = forms.CharField(label=_("Operator"), required=False, max_length=100)
-    search = forms.CharField(label=_("Pseudonym or lesion"), required=False, max_length=100)
+    # A browser that goes back fills in what was typed, though the lines are not narrowed to it.
+    search = forms.CharField(
+        label=_("Pseudonym or lesion"), required=False, max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )  # fmt: skip
     unsigned = forms.BooleanField(label=_("plan not signed"), required=False)
     gates = forms.BooleanField(label=_("gates closed"), required=False)
     scores = forms.BooleanField(label=_("scores missing"), required=False)
@@ -125,11 +132,17 @@ def page_of(found: QuerySet[Case], number: int) -> tuple[list[Case], bool]:
 @needs(roles.SEE, roles.SEE_OWN)
 @require_http_methods(["GET", "POST"])
 def worklist(request: HttpRequest) -> HttpResponse:
-    """The worklist; filters come in the body, so that no pseudonym stands in an address."""
-    form = Filters(request.POST if request.method == "POST" else None)
+    """The worklist; what is looked for comes in the body, so that no address holds a pseudonym.
+
+    The other filters stand in the address as well, where Back finds them.
+    """
+    given = (request.POST if request.method == "POST" else request.GET).copy()
+    if request.method == "GET":
+        given.pop("search", None)
+    form = Filters(given or None)
     wanted: dict[str, Any] = form.cleaned_data if form.is_valid() else {}
     try:
-        number = min(max(1, int(request.POST.get("page", "1"))), 10**6)
+        number = min(max(1, int(given.get("page", "1"))), 10**6)
     except ValueError:
         number = 1
     lines, more = page_of(narrowed(mine(request), wanted), number)
@@ -138,7 +151,20 @@ def worklist(request: HttpRequest) -> HttpResponse:
         "previous": number - 1, "following": number + 1, "may_refer": allowed(request, roles.REFER),
     }  # fmt: skip
     part = request.htmx and request.htmx.target == "lines"  # type: ignore[attr-defined]
-    return render(request, "work/lines.html" if part else "work/worklist.html", told)
+    response = render(request, "work/lines.html" if part else "work/worklist.html", told)
+    if part and request.method == "POST":
+        at = address_of(wanted, number)
+        if at != request.htmx.current_url_abs_path:  # type: ignore[attr-defined]
+            response["HX-Push-Url"] = at
+    return response
+
+
+def address_of(wanted: dict[str, Any], number: int) -> str:
+    """The address of the worklist with its filters, without what is looked for."""
+    told = {n: "on" if v is True else v for n, v in wanted.items() if v and n != "search"}
+    if number > 1:
+        told["page"] = number
+    return reverse("worklist") + (f"?{urlencode(told)}" if told else "")
 
 
 PATIENT = row_form("patients", leave_out=("patient_id",))
@@ -183,8 +209,9 @@ def refer(request: HttpRequest) -> HttpResponse:
         try:
             row = _enter(request, whose, patient, lesion, referral)
         except InputError as error:
-            whose.add_error(None, str(error))
+            whose.add_error(None, gettext(str(error)))
         else:
+            messages.success(request, gettext("The referral was kept."))
             return redirect(reverse("case", args=[row.uid]))
     status = 422 if data is not None else 200
     told = {"whose": whose, "patient": patient, "lesion": lesion, "referral": referral,
