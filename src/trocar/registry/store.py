@@ -611,6 +611,14 @@ def recount_all(
         if progress is not None and i % _BATCH == 0:
             progress(i / len(study.records))
     changing = [f.name for f in Case._meta.fields if f.name != "lesion"]
+    # Most lines are as they were: writing them again would keep others waiting for nothing.
+    told = [name for name in changing if name != "changed_at"]
+    kept = {
+        values[0]: values[1:]
+        for values in Case.objects.filter(lesion__study=row).values_list("lesion_id", *told)
+    }
+    count = len(lines)
+    lines = [c for c in lines if kept.get(c.lesion_id) != tuple(getattr(c, n) for n in told)]
     for lo in range(0, len(lines), _BATCH):  # short turns: others may save in between
         with transaction.atomic():
             chain.turn()
@@ -626,7 +634,7 @@ def recount_all(
         with transaction.atomic():
             chain.turn()
             recount(lesion, standing)
-    return len(lines)
+    return count
 
 
 def _line(record: Record, care: Care, standing: Standing_of) -> dict[str, Any]:

@@ -39,8 +39,10 @@ KINDS = {
 OPEN = ("waiting", "running")
 _AT_ONCE = 2
 # Django is set up before this module, which knows its tables, is imported.
+# Its memory goes back when it ends: looking for garbage among millions of rows would only cost.
 _PROCESS = (
-    "import sys, django; django.setup(); from trocar.web.jobs import perform; perform(sys.argv[1])"
+    "import gc, sys, django; gc.disable(); django.setup(); "
+    "from trocar.web.jobs import perform; perform(sys.argv[1])"
 )
 _APART_S = 0.5  # between two writes of the row
 _logger = logging.getLogger(__name__)
