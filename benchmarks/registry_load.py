@@ -140,7 +140,8 @@ class Client:
 def work(client: Client, until: float, think_s: float, told: dict[str, list[float]],
          lock: threading.Lock, wrong: list[str], seed: int) -> None:  # fmt: skip
     """Worklist, case, now and then a visit saved, until the time is over."""
-    rng = random.Random(seed)
+    rng = random.Random(time.time_ns() + seed)  # a folder tried again sees other days
+    time.sleep(rng.expovariate(1 / think_s))  # thirty people do not click at one moment
     while time.monotonic() < until:
         steps: list[tuple[str, float]] = []
         try:

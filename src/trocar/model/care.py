@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from trocar.errors import InputError
 from trocar.model.columns import checked, column
-from trocar.model.course import COMPARTMENTS, GUIDANCE, TECHNIQUES
-from trocar.model.patient import SPECIALTIES
+from trocar.model.course import COMPARTMENTS, GUIDANCE, LEAK_WATCH, TECHNIQUES
+from trocar.model.patient import ABLATIONS, SPECIALTIES
 from trocar.model.study import TABLES
 
 STATES = (
@@ -36,14 +36,6 @@ DECISIONS = (
     "other treatment",
     "decide later",
     "no treatment",
-)
-LEAK_WATCH = (
-    "injecting",
-    "leak detected",
-    "waiting to harden",
-    "repositioning",
-    "resumed",
-    "finished",
 )
 RISKS = (
     "cement leak",
@@ -293,9 +285,7 @@ class AblationSession:
 
     procedure_id: str = column("which procedure", required=True, identifier=True)
     number: int = column("first, second, ... application", required=True, low=1, high=99)
-    kind: str = column(
-        "kind", required=True, choices=("radiofrequency", "microwave", "cryo", "HIFU", "plasma")
-    )
+    kind: str = column("kind", required=True, choices=ABLATIONS)
     device: str | None = column("device")
     probes: int | None = column("number of probes", low=1, high=20)
     power_w: float | None = column("power", unit="W", low=0, high=1000)

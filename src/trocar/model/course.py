@@ -12,14 +12,11 @@ from itertools import pairwise
 
 from trocar.errors import InputError
 from trocar.model.columns import checked, column
+from trocar.model.patient import ABLATIONS
 
 TECHNIQUES = (
     "cement",
-    "radiofrequency",
-    "microwave",
-    "cryo",
-    "HIFU",
-    "plasma",
+    *ABLATIONS,
     "cement-filled catheter",
     "screws",
     "kyphoplasty balloon",
@@ -94,6 +91,14 @@ OPIOIDS = (
     "sufentanil",
     "pethidine",
 )
+LEAK_WATCH = (
+    "injecting",
+    "leak detected",
+    "waiting to harden",
+    "repositioning",
+    "resumed",
+    "finished",
+)
 _DAY = "day after the procedure; 0 is just before it"
 
 
@@ -119,14 +124,7 @@ class Procedure:
     cement_instructions_followed: bool | None = column("cement made as its maker instructs")
     leak_watch: tuple[str, ...] | None = column(
         "what the injection went through, in order",
-        choices=(
-            "injecting",
-            "leak detected",
-            "waiting to harden",
-            "repositioning",
-            "resumed",
-            "finished",
-        ),
+        choices=LEAK_WATCH,
     )
     technical_success: bool | None = column("technically successful")
     success_definition: str | None = column("what was called success")
@@ -145,11 +143,7 @@ class Procedure:
     @property
     def ablation(self) -> tuple[str, ...]:
         """The ablations among the techniques."""
-        return tuple(
-            t
-            for t in self.techniques or ()
-            if t in ("radiofrequency", "microwave", "cryo", "HIFU", "plasma")
-        )
+        return tuple(t for t in self.techniques or () if t in ABLATIONS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,7 @@ FAILED_TREATMENTS = (
     "surgery",
     "other",
 )
+ABLATIONS = ("radiofrequency", "microwave", "cryo", "HIFU", "plasma")
 SPECIALTIES = (
     "radiology",
     "oncology",
@@ -176,7 +177,7 @@ class Baseline:
     # Whether it may be done
     planned_ablation: str | None = column(
         "ablation planned with the cement",
-        choices=("none", "radiofrequency", "microwave", "cryo", "HIFU", "plasma"),
+        choices=("none", *ABLATIONS),
     )
     infection: bool | None = column("active local or systemic infection")
     uncorrectable_coagulopathy: bool | None = column("coagulopathy that cannot be corrected")
