@@ -97,7 +97,9 @@ def _of_rules() -> Iterator[tuple[str, str]]:
 
     named = {"reason", "title", "text", "meaning", "group", "label", "message"}
     folder = Path(str(selection.__file__)).parent
-    for path in (Path(str(workflow.__file__)), *sorted(folder.glob("*.py"))):
+    here = Path(str(workflow.__file__))
+    way = (here, here.with_name("gates.py"))
+    for path in (*way, *sorted(folder.glob("*.py"))):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict):  # what a rule asks for, by name, and what it answers
@@ -107,7 +109,7 @@ def _of_rules() -> Iterator[tuple[str, str]]:
                 yield from ((t, path.name) for t in _texts(node.value))
     yield from ((label, "followup") for label in walking_labels())
     yield "local arrangement", "workflow.py"  # what a gate names in place of a clause
-    for words in (getattr(workflow, n, {}) for n in ("VISIT_WORDS", "_NEXT_WORDS", "_DUE_WORDS")):
+    for words in (getattr(workflow, n, {}) for n in ("VISIT_WORDS", "_NEXT_WORDS")):
         values = words.values() if isinstance(words, dict) else words
         yield from ((str(v), "workflow.py") for v in values)
 

@@ -44,12 +44,11 @@ from trocar.model.course import (
 )
 from trocar.model.patient import Baseline, PainfulLesion, Patient
 from trocar.model.study import Record, Study, StudyInfo
-from trocar.pathway import workflow
+from trocar.pathway import gates as gates_page
+from trocar.pathway.gates import Gate, title_of
+from trocar.pathway.underway import TREATS, VISIT_WORDS
 from trocar.pathway.workflow import (
     NEXT,
-    TREATS,
-    VISIT_WORDS,
-    Gate,
     blocked,
     forward,
     gates,
@@ -463,8 +462,8 @@ def test_which_gates_only_warn() -> None:
 def test_every_gate_has_its_title_by_its_key() -> None:
     for state in WAY[1:]:
         for g in gates(state, TREATED, care(before(state)), today=TODAY):
-            assert workflow.title_of(g.gate) == g.title
-    assert workflow.title_of("of another time") == "of another time"
+            assert title_of(g.gate) == g.title
+    assert title_of("of another time") == "of another time"
 
 
 def test_no_more_cement_is_planned_than_may_pass() -> None:
@@ -808,7 +807,7 @@ def test_what_cannot_be_asked() -> None:
 
 def test_every_reason_is_a_literal_with_its_values() -> None:
     found = 0
-    for node in ast.walk(ast.parse(Path(workflow.__file__).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(Path(gates_page.__file__).read_text(encoding="utf-8"))):
         if not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_Said"):
             continue
         told = {k.arg: k.value for k in node.keywords}
