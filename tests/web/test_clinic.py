@@ -22,7 +22,7 @@ from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, ChainEvent, Person
 from trocar.selection import decide, worst_first
 from trocar.web import cases
-from trocar.web.pages.clinic import interval
+from trocar.web.pages.visit import interval
 
 pytestmark = pytest.mark.django_db
 

@@ -211,6 +211,7 @@ def test_what_was_computed_is_one_of_the_patients(db: Any, settings: Any, tmp_pa
             plan = to_record(MODELS["plans"].objects.get(lesion=lesion))
             assert kept.kept(f"{plan.plan_sha256}.json") == files["plan"].read_bytes()
             assert lesion.site == "L3"
+            assert lesion.posterior_wall_defect is True  # as the plan sheet says
             assert chain.verify().sound
             if computed.cemented is None:
                 assert (lesion.case.state, lesion.case.unsigned_plan) == ("planning", True)

@@ -383,7 +383,7 @@ class _Entering:
         lesion = PainfulLesion(
             lesion_id=self.name, patient_id=self.name, site=of.site, side=of.side,
             diagnosis="myeloma" if of.primary == "myeloma" else "metastasis", nature=of.nature,
-            soft_tissue=False, posterior_wall_defect=False, volume_ml=self.volume(),
+            soft_tissue=False, posterior_wall_defect=self.wall_defect(), volume_ml=self.volume(),
         )  # fmt: skip
         self.spinal = lesion.spinal
         row = self.put("lesions", lesion)
@@ -406,6 +406,10 @@ class _Entering:
     def volume(self) -> float:
         """Volume of the lesion, ml."""
         return round(self.draw.uniform(5.0, 16.0), 1)
+
+    def wall_defect(self) -> bool:
+        """Whether the posterior wall has a hole."""
+        return False
 
     def select(self) -> None:
         """What is known before the meeting, and the meeting it is put before."""
@@ -775,6 +779,10 @@ class _Computing(_Entering):
         super().carry()
         if self.of.state == "treated":
             self.assess()
+
+    def wall_defect(self) -> bool:
+        """As found on the synthetic CT."""
+        return any(d.wall == "posterior wall" for d in self.computed.planned.lesion.defects)
 
     def volume(self) -> float:
         """As measured on the synthetic CT."""

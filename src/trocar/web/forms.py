@@ -23,7 +23,7 @@ from trocar.registry.models import MODELS_AND_HEADS
 
 LONG_TEXTS = ("note", "reason", "question", "why", "conditions", "goals", "summary", "text")
 # Lists in which the order tells what came first.
-_IN_ORDER = ("techniques", "leak_watch")
+IN_ORDER = ("techniques", "leak_watch")
 _PLACES = 6
 _YES_NO = (("yes", _("yes")), ("no", _("no")), ("", _("not known")))
 
@@ -280,7 +280,7 @@ def _field(c: Column) -> forms.Field:
 def _list_field(c: Column, choices: list[tuple[str, Any]], said: dict[str, Any]) -> forms.Field:
     if not choices:
         return forms.CharField(help_text=_("several are parted by ; (or the word none)"), **said)
-    ordered = c.name in _IN_ORDER
+    ordered = c.name in IN_ORDER
     if not ordered:
         with_none = [*choices, (NONE_OF_THEM, _("none of them"))]
         return forms.MultipleChoiceField(

@@ -9,7 +9,10 @@ from allauth.account import views as account
 from django.apps import apps
 from django.urls import include, path
 
-_PAGES = ("work", "cases", "plans", "clinic", "audit", "exchange", "people", "home")
+_PAGES = (
+    "work", "cases", "plans", "meeting", "consent", "procedure", "visit", "complication", "audit",
+    "exchange", "people", "home",
+)  # fmt: skip
 
 
 def _pages() -> list[Any]:

@@ -21,6 +21,7 @@ from trocar.errors import InputError
 from trocar.model.care import STATES
 from trocar.model.columns import columns
 from trocar.pathway import workflow
+from trocar.pathway.gates import title_of
 from trocar.registry import chain, roles, store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS
@@ -28,6 +29,7 @@ from trocar.web import cases
 from trocar.web import kept as files
 from trocar.web.curve import curve
 from trocar.web.forms import (
+    IN_ORDER,
     RowForm,
     answers,
     differences,
@@ -38,7 +40,7 @@ from trocar.web.forms import (
     sentence,
 )
 from trocar.web.guard import allowed, case_of, needs, role_of
-from trocar.web.pages.clinic import happened, zero_of
+from trocar.web.pages.sheet import happened, zero_of
 from trocar.web.templatetags.clinic import moment
 
 # The right that lets one enter and change a table's rows; taking out needs CORRECT everywhere.
@@ -323,7 +325,7 @@ def _facts(kept: Any, *, leave_out: Sequence[str]) -> list[tuple[str, str]]:
         if c.name in _MOMENTS:
             said = moment(value)
         elif c.name == "overridden" and value:
-            said = "; ".join(gettext(workflow.title_of(key)) for key in value)
+            said = "; ".join(gettext(title_of(key)) for key in value)
         else:
             said = display(c, value)
         told.append((str(label(c.help)), said))
@@ -525,7 +527,7 @@ def _as_ordered(held: Any, kept: Any) -> Any:
     same = {}
     for c in columns(type(kept)):
         old, new = getattr(held, c.name), getattr(kept, c.name)
-        ticked = c.kind == "list" and c.name not in ("techniques", "leak_watch")
+        ticked = c.kind == "list" and c.name not in IN_ORDER
         if ticked and old != new and old and new and set(old) == set(new):
             same[c.name] = old
     return replace(kept, **same) if same else kept
