@@ -14,7 +14,18 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parent
-SITE = ("accounts", "api", "cases", "clinic", "daily", "exchange", "jobs", "plans_pages", "work")
+SITE = (
+    "together",
+    "accounts",
+    "api",
+    "cases",
+    "clinic",
+    "daily",
+    "exchange",
+    "jobs",
+    "plans_pages",
+    "work",
+)
 
 
 @pytest.mark.slow

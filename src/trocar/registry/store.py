@@ -233,7 +233,7 @@ def _items(model: type[Row], uid: Any) -> tuple[ItemChange, ...]:
 
 
 def _still_there(row: Row) -> Any:
-    held = type(row).objects.select_for_update().filter(pk=row.pk).first()
+    held = type(row).objects.filter(pk=row.pk).first()
     if held is None:
         raise InputError(f"{row.table}: somebody removed this after it was opened here")
     return held
@@ -354,8 +354,6 @@ def next_plan(
     """
     with transaction.atomic():
         chain.turn()
-        # The lesion's row stands for its list of versions.
-        MODELS["lesions"].objects.select_for_update().get(pk=lesion.pk)
         last = MODELS["plans"].objects.filter(lesion=lesion).order_by("-number").first()
         if last is not None and parent != last.number:
             made = to_record(last)
@@ -386,8 +384,7 @@ def approve(row: Any, *, who: str, why: str = "approved", expected: int | None =
     with transaction.atomic():
         chain.turn()
         # Judged as it is now, not as it was when the page was opened.
-        MODELS["lesions"].objects.select_for_update().get(pk=row.lesion_id)
-        row = MODELS["plans"].objects.select_for_update().get(pk=row.pk)
+        row = MODELS["plans"].objects.get(pk=row.pk)
         plan = to_record(row)
         if MODELS["plans"].objects.filter(lesion=row.lesion, number__gt=plan.number).exists():
             raise InputError(

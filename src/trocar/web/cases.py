@@ -88,11 +88,6 @@ def save(
     return kept
 
 
-def lock(lesion: Any) -> None:
-    """Let nobody else change how a lesion is decided on until the transaction ends."""
-    MODELS["lesions"].objects.select_for_update().get(pk=lesion.pk)
-
-
 # What of a meeting its members sign.
 _SIGNED = ("date", "decision", "conditions")
 
@@ -114,8 +109,7 @@ def keep(
     decision and the audit read of consent and meeting is brought up to date with them.
     """
     with transaction.atomic():
-        if table in ("meetings", "votes"):  # who signs while one is changed waits, and is told
-            lock(store.find(study, "lesions", record.lesion_id) if row is None else row.lesion)
+        chain.turn()  # who signs while a meeting is changed waits, and is told
         old = None if row is None else to_record(type(row).objects.get(pk=row.pk))
         kept = store.put(table, record, who=who, why=why, study=study, row=row, expected=expected)
         if table == "meetings" and any(
@@ -226,7 +220,7 @@ def move(
     Raises InputError naming the gates that stay closed.
     """
     with transaction.atomic():
-        lock(lesion)
+        chain.turn()
         record, care = store.read_record(lesion), store.read_care(lesion)
         last = care.steps[-1].number if care.steps else 0
         if seen is not None and seen > last:

@@ -279,7 +279,7 @@ def sign(request: HttpRequest, uid: UUID, row: UUID) -> HttpResponse:
         )  # fmt: skip
         seen = request.POST.get("version", "")
         with transaction.atomic():
-            cases.lock(lesion)
+            chain.turn()
             held.refresh_from_db()
             if request.POST.get("seen", str(held.version)) != str(held.version):
                 told = gettext("The meeting was changed in between; read it and vote again.")
