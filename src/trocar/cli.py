@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +15,7 @@ from trocar.errors import InputError, TrocarError
 if TYPE_CHECKING:
     from trocar.model.ablation import Protection
     from trocar.model.study import Study
-    from trocar.pathway import FollowedLesion, Planned
-    from trocar.pathway.cement import AssessedCase, CementCase
-    from trocar.pathway.strength import StrengthCase
-    from trocar.phantom import Phantom
+    from trocar.pathway import FollowedLesion
 
 app = typer.Typer(
     name="trocar",
@@ -136,133 +131,24 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Carry a synthetic patient through every step, and show a registry that holds it."""
-    from trocar import pathway
-    from trocar.phantom import make
-    from trocar.phantom.files import as_scan
+    from trocar.demonstration import carry
 
     _check_language(language)
-    with terminal.progress(as_json) as whole:
-        tell = terminal.part(whole, 0.0, 0.3 if cement or ablation or strength else 1.0)
-        tell("synthetic patient", 0.0)
-        patient = make(bone, seed=seed)
-        planned = pathway.plan_lesion(
-            as_scan(patient),
-            patient.site,
-            labels=patient.labels,
-            click_mm=patient.click_mm,
-            case_id=f"Synthetic patient {seed}",
-            seed=seed,
-            command="trocar demo",
-            progress=tell,
-        )
-        files = pathway.write_case(out, planned, language=language, viewer=viewer, progress=tell)
-        case = assessed = heated = None
-        last = 0.9 if strength else 1.0
-        if ablation and planned.plan.options:
-            from trocar.pathway.ablation import ablate_lesion, write_ablation_case
-
-            heated = ablate_lesion(
-                planned,
-                device="rf_10",
-                applicators=1,
-                command="trocar demo",
-                progress=terminal.part(whole, 0.3, 0.5 if cement else last),
-            )
-            files |= write_ablation_case(out, heated, language=language, viewer=viewer)
-        if cement and planned.plan.options:
-            case, assessed = _demo_cement(
-                planned, patient, runs, seed, terminal.part(whole, 0.5, last)
-            )
-        loaded = None
-        if strength:
-            try:
-                loaded, more = _demo_strength(
-                    planned, case, assessed, out, language, viewer, terminal.part(whole, last, 1.0)
-                )
-                files |= more
-            except InputError as error:  # such as a bone that is not whole in the image
-                print(f"no strength: {error}", file=sys.stderr)
-        if case is not None and assessed is not None:
-            from trocar.pathway.cement import write_cement, write_result
-
-            borne = None if loaded is None else loaded.strength
-            case, assessed = replace(case, strength=borne), replace(assessed, strength=borne)
-            files |= write_cement(out, case, language=language, viewer=viewer)
-            files |= write_result(out, assessed, language=language, viewer=viewer)
+    with terminal.progress(as_json) as tell:
+        done = carry(
+            bone, out=out, seed=seed, ablation=ablation, cement=cement, strength=strength,
+            runs=runs, language=language, viewer=viewer, progress=tell,
+        )  # fmt: skip
+    if done.not_loaded:
+        print(f"no strength: {done.not_loaded}", file=sys.stderr)
     terminal.say_planned(
-        planned, files, as_json, (case, assessed), ablation=heated, strength=loaded
-    )
+        done.planned, dict(done.files), as_json, (done.cemented, done.assessed),
+        ablation=done.ablated, strength=done.loaded,
+    )  # fmt: skip
     if serve and not as_json:
-        from trocar.web.demo import Computed, show
+        from trocar.web.demo import show
 
-        show(
-            out / "registry",
-            seed=seed,
-            computed=Computed(
-                planned=planned, files=files, ablated=heated, cemented=case, assessed=assessed
-            ),
-        )
-
-
-_DEMO_CUBE_MM = 1.5  # a third of the time of the finest, and nearly the same ratios
-_DEMO_PELVIS_MM = 2.0  # a hip bone is ten times larger
-
-
-def _demo_strength(
-    planned: Planned, case: CementCase | None, assessed: AssessedCase | None, out: Path,
-    language: str, viewer: bool, tell: Callable[[str, float], None],
-) -> tuple[StrengthCase, dict[str, Path]]:  # fmt: skip
-    """What the synthetic bone bears, with what cement there is; mean numbers on large cubes."""
-    from trocar.pathway.strength import strength_of, write_strength_case
-
-    loaded = strength_of(
-        planned.scan,
-        planned.anatomy,
-        planned.lesion,
-        planned=None if case is None else case.injection.fill,
-        found=None if assessed is None else assessed.fill,
-        voxel_mm=_DEMO_PELVIS_MM if planned.plan.site.region == "pelvis" else _DEMO_CUBE_MM,
-        interval=False,
-        command="trocar demo",
-        progress=terminal.part(tell, 0.0, 0.8),
-    )
-    files = write_strength_case(out, loaded, language=language, viewer=viewer)
-    tell("sheet", 1.0)
-    return loaded, files
-
-
-def _demo_cement(
-    planned: Planned, patient: Phantom, runs: int, seed: int, tell: Callable[[str, float], None],
-) -> tuple[CementCase, AssessedCase]:  # fmt: skip
-    """The synthetic patient's cement, and a CT afterwards on which not all went as foreseen."""
-    import numpy as np
-
-    from trocar.pathway import cement as steps
-    from trocar.phantom.cement import after
-    from trocar.phantom.files import as_scan
-    from trocar.simulation.injection import inject
-    from trocar.simulation.porous import Constants, read_bed
-
-    case = steps.cement_lesion(
-        planned, runs=runs, seed=seed, command="trocar demo", progress=terminal.part(tell, 0.0, 0.7)
-    )
-    tell("CT afterwards", 0.75)
-    drawn = np.random.default_rng([seed, 5]).uniform(0.1, 0.9, len(Constants.names()))
-    bed = read_bed(planned.scan.volume, planned.anatomy, planned.lesion)
-    came = inject(bed, case.plan, constants=Constants.drawn(drawn, 1.0))
-    made = after(patient.name, came.fill, seed=seed)
-    post = as_scan(patient, later=made.ct)
-    assessed = steps.assess_lesion(
-        post,
-        planned.plan.site,
-        pre=planned.scan,
-        anatomy=planned.anatomy,
-        lesion=planned.lesion,
-        predicted=case.injection.fill,
-        command="trocar demo",
-        progress=terminal.part(tell, 0.8, 1.0),
-    )
-    return case, assessed
+        show(out / "registry", seed=seed, computed=done)
 
 
 @app.command()

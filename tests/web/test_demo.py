@@ -189,7 +189,7 @@ def test_a_port_in_use_is_not_taken() -> None:
 @pytest.mark.slow
 def test_what_was_computed_is_one_of_the_patients(db: Any, settings: Any, tmp_path: Path) -> None:
     """The numbers, the sheets and their hashes are those of the computation."""
-    from trocar import cli, pathway
+    from trocar import demonstration, pathway
     from trocar.phantom import make
     from trocar.phantom.files import as_scan
     from trocar.web import kept
@@ -200,10 +200,10 @@ def test_what_was_computed_is_one_of_the_patients(db: Any, settings: Any, tmp_pa
         as_scan(patient), patient.site, labels=patient.labels, click_mm=patient.click_mm
     )
     files = pathway.write_case(tmp_path / "out", planned, viewer=False)
-    case, assessed = cli._demo_cement(planned, patient, 4, 0, lambda step, fraction: None)
+    case, assessed = demonstration.cement_and_look(planned, patient, runs=4, seed=0)
     for computed in (
-        demo.Computed(planned=planned, files=files, cemented=case, assessed=assessed),
-        demo.Computed(planned=planned, files=files),
+        demonstration.Carried(planned=planned, files=files, cemented=case, assessed=assessed),
+        demonstration.Carried(planned=planned, files=files),
     ):
         with transaction.atomic():
             demo.populate(computed=computed)

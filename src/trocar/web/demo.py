@@ -50,10 +50,8 @@ from trocar.model.patient import LONG_BONES, Baseline, PainfulLesion, Patient
 from trocar.model.study import StudyInfo
 
 if TYPE_CHECKING:
+    from trocar.demonstration import Carried
     from trocar.model.result import Run
-    from trocar.pathway import Planned
-    from trocar.pathway.ablation import AblationCase
-    from trocar.pathway.cement import AssessedCase, CementCase
 
 STUDY_ID = "synthetic-patients"
 PORT = 8000
@@ -83,17 +81,6 @@ _BY_TELEPHONE = "The spinal surgeon agreed by telephone and signs today; the pai
 _PAPER = "entered from the synthetic paper record"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Computed:
-    """What was computed for one synthetic patient, and the files it was written to."""
-
-    planned: Planned
-    files: Mapping[str, Path]
-    ablated: AblationCase | None = None
-    cemented: CementCase | None = None
-    assessed: AssessedCase | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Filled:
     """The accounts of the demonstration, by role, with the password they share."""
@@ -103,7 +90,7 @@ class Filled:
     lesions: int
 
 
-def show(home: Path, *, seed: int = 0, computed: Computed | None = None) -> None:
+def show(home: Path, *, seed: int = 0, computed: Carried | None = None) -> None:
     """Fill a registry and answer the browser until interrupted, or say what is missing for it."""
     if any(find_spec(name) is None for name in _NEEDED):
         print("registry  not shown; install what it needs with: pip install 'trocar[web]'")
@@ -126,7 +113,7 @@ def free_port(wished: int) -> int:
         return 0
 
 
-def fill(home: Path, *, seed: int = 0, computed: Computed | None = None) -> Filled:
+def fill(home: Path, *, seed: int = 0, computed: Carried | None = None) -> Filled:
     """Make the registry of the demonstration anew in ``home``, for this process to serve.
 
     Raises InputError when the folder holds something else, or when this process has begun to work
@@ -175,7 +162,7 @@ def _turn_to(home: Path) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "trocar.web.settings"
 
 
-def populate(*, seed: int = 0, computed: Computed | None = None) -> Filled:
+def populate(*, seed: int = 0, computed: Carried | None = None) -> Filled:
     """Enter accounts, the Hong Kong series and the synthetic patients into an empty registry."""
     from django.db import transaction
 
@@ -747,7 +734,7 @@ class _Entering:
 # --- The patient that was computed --------------------------------------------------------------
 
 
-def _of_computed(computed: Computed) -> Synthetic:
+def _of_computed(computed: Carried) -> Synthetic:
     """The synthetic patient of a computed plan: treated today, or planned where cement stops it."""
     plan = computed.planned.plan
     case = computed.cemented
@@ -764,7 +751,7 @@ def _of_computed(computed: Computed) -> Synthetic:
 class _Computing(_Entering):
     """Enters the patient that was computed: numbers, files and hashes in place of drawn ones."""
 
-    def __init__(self, study: Any, patient: Synthetic, seed: int, computed: Computed) -> None:
+    def __init__(self, study: Any, patient: Synthetic, seed: int, computed: Carried) -> None:
         super().__init__(study, patient, seed)
         self.computed = computed
         self.hashes: dict[str, str] = {}
