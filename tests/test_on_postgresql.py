@@ -50,7 +50,6 @@ def test_the_same_tests_pass_on_postgresql() -> None:
                 *asked,
                 "-m",
                 "not browser and not slow",
-                "-q",
                 "-x",
             ],
             cwd=TESTS.parent,

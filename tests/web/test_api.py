@@ -640,3 +640,10 @@ def test_the_log_is_verified(study: Study) -> None:
     assert not told["sound"]
     assert told["changed_rows"]
     assert not call("POST", "/log/verify/", {"rows": False, "known_head": "f" * 64})["sound"]
+
+
+@pytest.mark.parametrize("rest", ["nothing/", "rows/devices/%0A/", "rows/devices/a%0D%0Ab/"])
+def test_what_is_not_there_is_said_in_json(client: Any, db: None, rest: str) -> None:
+    answer = client.get(f"/api/v1/{rest}")
+    assert answer.status_code == 404
+    assert answer["Content-Type"].startswith("application/json")

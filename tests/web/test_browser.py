@@ -448,8 +448,8 @@ _SHOWN = {
         "{case}removed/", "{case}add/images/", "{case}add/leaks/", "audit/", "{audit}", "tokens/",
         "about/", "accounts/password/", "accounts/2fa/",
     ),
-    "chief": ("", "people/", "log/", "import/", "export/"),
-    "lead": ("shared/",),
+    "chief": ("", "people/", "log/", "import/"),
+    "lead": ("shared/", "export/"),
     "referrer": ("", "refer/"),
     "": ("accounts/login/",),
 }  # fmt: skip

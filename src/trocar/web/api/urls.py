@@ -48,5 +48,6 @@ def _pattern(found: Any) -> Any:
 _patterns, _app, _namespace = api.urls
 urlpatterns = [
     path("", include(([_pattern(p) for p in _patterns], _app), namespace=_namespace)),
-    re_path(r"^.*$", kept_apart(not_found, (PUBLIC,)), name="api-nothing"),
+    # Whatever the rest holds, a line's end too: a program is answered in JSON.
+    re_path(r"^[\s\S]*$", kept_apart(not_found, (PUBLIC,)), name="api-nothing"),
 ]
