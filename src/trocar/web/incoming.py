@@ -10,9 +10,7 @@ import hashlib
 import os
 import re
 import secrets
-import struct
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +19,21 @@ from django.core.files.uploadhandler import StopUpload, TemporaryFileUploadHandl
 from django.http import HttpRequest
 
 from trocar.errors import InputError
+from trocar.io.arrival import Limits, opened_zip
 
 LARGEST = 32 << 20
 LARGEST_UNPACKED = 128 << 20
-_MOST_TIMES = 200  # a table of text shrinks ten- to fortyfold
-_SMALL = 1 << 20  # below it nobody minds how far it shrinks
-_LARGEST_CONTENTS = 1 << 20  # of a zip's table of contents; a study has some 15 files
 _LARGEST_HEAD = 4 << 20
+_ZIP = Limits(
+    file_bytes=LARGEST_UNPACKED,
+    total_bytes=LARGEST_UNPACKED,
+    contents_bytes=1 << 20,  # a study has some 15 files
+    most_times=200,  # a table of text shrinks ten- to fortyfold
+    small_bytes=8 << 20,
+)
 _FORM = 1 << 16  # what a form adds around its file
 _KEEP_S = 3600
 _TOKEN = re.compile(r"^[A-Za-z0-9_-]{22}\.(zip|json)$")
-_END = b"PK\x05\x06"
 
 
 def largest() -> int:
@@ -115,41 +117,14 @@ def put_aside(upload: Any) -> str:
 
 def check_zip(place: Path) -> None:
     """Raise InputError for an archive that would grow too large or leads outside."""
-    _check_contents(place)
-    try:
-        with zipfile.ZipFile(place) as archive:
-            members = archive.infolist()
-    except Exception as error:  # a damaged archive makes zipfile raise nearly anything
-        raise InputError("the zip archive is damaged; expected a zip of a study folder") from error
-    for m in members:
-        parts = m.filename.split("/")
-        if ".." in parts or not parts[0] or any(sign in m.filename for sign in "\\:"):
-            raise InputError("the zip holds a name that points outside it; expected plain names")
-        if m.filename.lower().endswith((".zip", ".gz", ".bz2", ".xz", ".7z")):
-            raise InputError("the zip holds another archive; expected the tables of one study")
-        if Path(m.filename).name == "study.json" and m.file_size > _LARGEST_HEAD:
-            raise InputError("study.json is too large to be the head of a study; expected < 4 MB")
-    whole = sum(m.file_size for m in members)
-    packed = sum(m.compress_size for m in members)
-    if whole > LARGEST_UNPACKED or (whole > _SMALL and whole > _MOST_TIMES * max(packed, 1)):
-        raise InputError(
-            f"the zip would unpack to {whole / 2**20:.0f} MB from {packed / 2**20:.1f} MB; "
-            f"expected tables of at most {LARGEST_UNPACKED / 2**20:.0f} MB"
-        )
-
-
-def _check_contents(place: Path) -> None:
-    """The table of contents is read whole by whoever opens a zip: not when it is huge."""
-    with place.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - 65_600))
-        tail = stream.read()
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) < at + 22:
-        raise InputError("the zip archive is damaged; expected a zip of a study folder")
-    length = struct.unpack_from("<L", tail, at + 12)[0]
-    if length > _LARGEST_CONTENTS or b"PK\x06\x07" in tail[max(0, at - 20) : at]:
-        raise InputError("the zip holds too many files; expected the tables of one study")
+    with opened_zip(place, limits=_ZIP, holds="a study folder") as (_, members):
+        for m in members:
+            if m.filename.lower().endswith((".zip", ".gz", ".bz2", ".xz", ".7z")):
+                raise InputError("the zip holds another archive; expected the tables of one study")
+            if Path(m.filename).name == "study.json" and m.file_size > _LARGEST_HEAD:
+                raise InputError(
+                    "study.json is too large to be the head of a study; expected < 4 MB"
+                )
 
 
 def waiting(name: Any) -> Path:
