@@ -477,6 +477,68 @@ def assess(
 
 
 @app.command()
+def cohort(
+    folder: Annotated[Path, typer.Argument(help="Folder with the cases and their cases.csv.")],
+    do: Annotated[
+        str, typer.Option("--do", help="What is done: plan, cement, assess or strength.")
+    ] = "plan",
+    template: Annotated[
+        bool, typer.Option("--template", help="Print the table of cases for FOLDER, to fill in.")
+    ] = False,
+    table: Annotated[
+        Path | None, typer.Option(help="The table of cases; left out: cases.csv in FOLDER.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for sheets and tables.")] = Path(
+        "trocar-cohort"
+    ),
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes; left out: as cores and memory reach; 0: this one."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(envvar="TROCAR_SCHEDULER", help="Dask scheduler, such as tcp://host:8786."),
+    ] = None,
+    limit_s: Annotated[
+        float, typer.Option("--limit-s", min=1, help="Seconds without a word that end a case.")
+    ] = 900.0,
+    runs: Annotated[int, typer.Option(help="Simulated injections in a leak forecast.")] = 256,
+    language: Language = "en",
+    seed: Seed = 0,
+    viewer: Annotated[
+        bool, typer.Option("--viewer/--no-viewer", help="Put the viewer into every sheet.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Plan or assess hundreds of cases; what was done by an earlier start is not done again."""
+    from trocar import cohort as many
+
+    _check_language(language)
+    if template:
+        print(many.template(folder), end="")
+        return
+    with terminal.progress(as_json, "the same command goes on from what is finished") as tell:
+        done = many.run_cohort(
+            folder, do=do, table=table, out=out, workers=workers, scheduler=scheduler,
+            limit_s=limit_s, runs=runs, language=language, seed=seed, viewer=viewer, progress=tell,
+        )  # fmt: skip
+    missing = done.of("")
+    if as_json:
+        files = {name: str(path) for name, path in done.files.items()}
+        print(json.dumps({"notice": NOTICE, "cases": done.rows, "files": files}, indent=1))
+    else:
+        for row in missing:
+            print(f"{row['case']}: {row['error']}")
+        counts = ", ".join(f"{len(done.of(v))} {v}" for v in ("stop", "unknown", "caution", "ok"))
+        print(f"cases   {len(done.rows)}: {counts}, {len(missing)} not computed")
+        for name, path in done.files.items():
+            print(f"{name:8} {path}")
+        print(NOTICE)
+    if missing:
+        raise typer.Exit(1)
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="Folder, zip or file to look into.")],
     as_json: Json = False,
@@ -494,6 +556,32 @@ def inspect(
         print(f"{number}. {row.state}: {row.description}")
         for line in row.lines():
             print(f"   {line}")
+
+
+@app.command()
+def deid(
+    source: Annotated[Path, typer.Argument(help="Folder, zip or file with images of people.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the images without names.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The file that can undo it, made where there is none; beside OUT."),
+    ] = None,
+    dates: Annotated[str, typer.Option(help="shifted (intervals stay) or removed.")] = "shifted",
+) -> None:
+    """Take names, dates and identifiers out of images, so that nobody is recognised in them."""
+    from trocar.io.deidentify import Key, deidentify_folder, way_with_dates
+
+    way_back = key or out.with_name(f"{out.name}.key.json")
+    if way_back.resolve().is_relative_to(out.resolve()):
+        raise InputError(
+            f"the key {way_back} lies in {out} and would travel with the images; "
+            "give a file elsewhere"
+        )
+    with Key.at(way_back) as kept, terminal.progress(False) as tell:
+        told = deidentify_folder(source, out, kept, dates=way_with_dates(dates), progress=tell)
+    print("\n".join((*told.lines(), f"images: {out}")))
+    there = way_back.exists()
+    print(f"key: {way_back} (it alone can undo this)" if there else "key: none; nobody was named")
 
 
 @app.command()

@@ -231,12 +231,30 @@ def test_a_needle_made_by_hand_gets_the_same_numbers(plain: Any) -> None:
         needle=option.needle,
         route=route,
     )
-    assert {m.structure: m.distance_mm for m in hand.margins} == pytest.approx(
-        {m.structure: m.distance_mm for m in option.margins}, abs=1e-3
-    )
-    assert hand.cost == pytest.approx(option.cost, abs=0.02)
-    assert hand.breach_probability == pytest.approx(option.breach_probability, abs=0.02)
+    # To the last digit: the maps are those of the anatomy, not of the needles that are looked at.
+    assert {m.structure: m.distance_mm for m in hand.margins} == {
+        m.structure: m.distance_mm for m in option.margins
+    }
+    assert hand.cost == option.cost
+    assert hand.breach_probability == option.breach_probability
+    assert hand.contact_probability == option.contact_probability
     assert hand.verdict is option.verdict
+    assert (hand.made_by, option.made_by) == ("hand", "search")
+
+
+def test_the_wall_beyond_the_tip_is_seen_however_short_the_needle(toy_patient: Any) -> None:
+    _, anatomy, lesion = slab(toy_patient)
+    made = score_path(
+        anatomy,
+        lesion,
+        entry_mm=np.array([0.0, 20.0, 0.0]),
+        target_mm=np.array([0.0, -13.0, 0.0]),
+        needle=THIN,
+        route=BACK,
+    )
+    # Bone ends 17 mm further on; 20 mm is as far as is looked.
+    ahead = next(m.distance_mm for m in made.margins if m.structure == "far_wall")
+    assert ahead == pytest.approx(17.0, abs=0.6)
 
 
 def test_a_needle_through_the_canal_is_scored_and_stopped(plain: Any) -> None:

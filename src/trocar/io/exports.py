@@ -89,6 +89,7 @@ def plan_content(scan: Scan, anatomy: Anatomy, plan: Plan) -> dict[str, Any]:
         "lesion": plain(plan.lesion),
         "needles": [plain(option) for option in plan.options],
         "needle_sets": plain(plan.sets),
+        "searched": plan.searched,
         "refusals": plain(plan.refusals),
         "findings": plain(plan.findings),
         "facts": facts_source.versions(),

@@ -34,7 +34,7 @@ class Unfinished:
 
     def __init__(self, folder: str | Path, *given: Any) -> None:
         self._place = Path(folder) / FOLDER
-        self._given = fingerprint((given, _program()))
+        self._given = fingerprint((given, program()))
         self._before = {p.name for p in self._place.glob("*.npz")}
         self._asked: set[str] = set()
         self._read: set[str] = set()
@@ -80,7 +80,7 @@ def forget(folder: str | Path) -> None:
 
 
 @cache
-def _program() -> tuple[Any, ...]:
+def program() -> tuple[Any, ...]:
     """Version and code of trocar, its facts, and the packages that compute."""
     code = hashlib.sha256()
     for file in sorted(Path(trocar.__file__).parent.rglob("*.py")):

@@ -42,6 +42,7 @@ SLACK, CONTACT, BONE, CORRIDOR, CORRIDOR_CLEARANCE, COSINE, AHEAD, SLACK_AT = ra
 # Every byte of a word one; the top bit of every byte.
 _ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _BLOCKS = 128  # of entries handed to the threads in turn
+_SERIAL_PAIRS = 64  # so few needles are not worth waking the threads
 
 
 def _corners(values: NDArray[Any], pick: Any) -> NDArray[Any]:
@@ -717,8 +718,7 @@ def measure(
     """
     out = np.empty((len(pairs), 8), np.float32)
     settings = np.array([step_mm, settle_mm / step_mm, ahead_mm / step_mm])
-    _measure_blocks(
-        _dealt(len(pairs)),
+    given = (
         np.ascontiguousarray(pairs, np.int64),
         _inside(entries, slack_mm.shape),
         _inside(targets, slack_mm.shape),
@@ -732,6 +732,10 @@ def measure(
         settings,
         out,
     )
+    if len(pairs) <= _SERIAL_PAIRS:
+        _measure_some(0, len(pairs), *given)
+    else:
+        _measure_blocks(_dealt(len(pairs)), *given)
     return out
 
 
@@ -897,17 +901,18 @@ def warm() -> None:
         tilt_deg=90.0,
         **common,
     )
-    measure(
-        np.zeros((1, 2), np.int64),
-        point,
-        other,
-        bone_mm=room,
-        sure=np.zeros(shape, np.int8),
-        surface_mm=room,
-        parts=flat,
-        part=0,
-        settle_mm=1.0,
-        ahead_mm=1.0,
-        **common,
-    )
+    for count in (1, _SERIAL_PAIRS + 1):
+        measure(
+            np.zeros((count, 2), np.int64),
+            point,
+            other,
+            bone_mm=room,
+            sure=np.zeros(shape, np.int8),
+            surface_mm=room,
+            parts=flat,
+            part=0,
+            settle_mm=1.0,
+            ahead_mm=1.0,
+            **common,
+        )
     segment_to_voxels(point[0], other[0], np.zeros((1, 3), np.int32), np.ones(3))

@@ -157,7 +157,7 @@ class Lesion:
     distances_mm: Mapping[str, float] = field(
         default_factory=dict
     )  # surface to surface, 0 = touches
-    found_by: str = ""  # "given mask", "one click", "proposed"
+    found_by: str = ""  # "given mask", "one click", "proposed", "corrected by hand"
     findings: tuple[Finding, ...] = ()
 
     @property

@@ -17,6 +17,7 @@ from trocar.model.result import Run
 from trocar.model.space import Float, Segment
 
 Position = Literal["prone", "supine"]
+MadeBy = Literal["search", "hand"]
 Verdict = Literal["ok", "caution", "stop", "unknown"]
 VERDICTS: tuple[Verdict, ...] = ("stop", "unknown", "caution", "ok")  # worst first
 
@@ -150,6 +151,7 @@ class Trajectory:
     reason: str = ""
     cost_parts: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    made_by: MadeBy = "search"
 
     def __post_init__(self) -> None:
         if not self.needle.outer_mm > 0:
@@ -290,7 +292,11 @@ class CementPlan:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Plan:
-    """What is proposed for one lesion: ranked needles, sets of needles, refusals and findings."""
+    """What is proposed for one lesion: ranked needles, sets of needles, refusals and findings.
+
+    ``searched`` is False where no search stands behind a plan without needles: none was made yet,
+    or a person took its needles out. Then there being none says nothing about the routes.
+    """
 
     case_id: str
     site: Site
@@ -300,6 +306,7 @@ class Plan:
     refusals: tuple[Refusal, ...] = ()
     findings: tuple[Finding, ...] = ()
     run: Run | None = None
+    searched: bool = True
 
     @property
     def best(self) -> Trajectory | None:

@@ -86,7 +86,7 @@ class Grid:
         out: Float = self.affine[:3, :3] / np.asarray(self.spacing_mm)
         return out
 
-    @property
+    @cached_property
     def is_orthogonal(self) -> bool:
         """Whether the three index directions stand at right angles (to 0.06 degrees)."""
         return bool(np.allclose(self.axes.T @ self.axes, np.eye(3), atol=1e-3))

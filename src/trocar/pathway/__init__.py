@@ -359,6 +359,12 @@ def read_case(
     return Planned(scan=scan, anatomy=kept.anatomy, plan=kept.plan, views={})
 
 
+def seen(planned: Planned) -> Mapping[int, tuple[View, View, View]]:
+    """What the C-arm would show of every needle of a planned case, by option."""
+    box = planned.scan.volume.grid.around(planned.anatomy.grid.corners_mm)
+    return _views(planned.scan.volume.crop(box), planned.plan.options)
+
+
 def planned_from(
     source: Path | str,
     *,

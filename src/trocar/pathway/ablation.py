@@ -13,7 +13,7 @@ from trocar.model.case import Finding, Gravity
 from trocar.model.result import Anatomy, Fill, Run
 from trocar.model.space import Segment, Volume
 from trocar.pathway import Planned, planned_from, staged
-from trocar.pathway.cement import used_needles
+from trocar.pathway.cement import no_needle, used_needles
 from trocar.pathway.runs import Clock, Progress, Spans, inputs_of
 
 if TYPE_CHECKING:
@@ -79,10 +79,7 @@ def ablate_lesion(
     lesion, anatomy, ct = planned.lesion.mask, planned.anatomy, planned.scan.volume
     _check(place, seconds, pulled_back_mm)
     if not planned.plan.options:
-        raise InputError(
-            f"no needle reaches the lesion in {planned.plan.site} safely, so no applicator can be "
-            "placed; the plan sheet says why"
-        )
+        raise no_needle(planned, "no applicator can be placed")
     count, run = [0], _Runs(planned, filled, keep_in)
 
     def measure(plan: AblationPlan) -> ThermalDose:

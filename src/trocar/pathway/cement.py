@@ -461,14 +461,24 @@ def _deviations(
     return tuple(compare_needle(a, b) for a, b in zip(planned, laid, strict=True))
 
 
+def no_needle(planned: Planned, therefore: str) -> InputError:
+    """What to say where a plan has no needle to go on with: none is safe, or none was set yet."""
+    site = planned.plan.site
+    if planned.plan.searched:
+        return InputError(
+            f"no needle reaches the lesion in {site} safely, so {therefore}; the plan sheet says "
+            "why"
+        )
+    return InputError(
+        f"no needle is planned in {site} yet, so {therefore}; set one, or have one searched for"
+    )
+
+
 def used_needles(planned: Planned, count: int) -> tuple[Trajectory, ...]:
     """The best needle, or the best set of so many."""
     options = planned.plan.options
     if not options:
-        raise InputError(
-            f"no needle reaches the lesion in {planned.plan.site} safely, so no cement can be "
-            "planned through one; the plan sheet says why"
-        )
+        raise no_needle(planned, "no cement can be planned through one")
     if count == 1:
         return (options[0],)
     for together in planned.plan.sets:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trocar.errors import InputError, TrocarError
+from trocar.errors import InputError
 from trocar.facts.strength import LoadCase, load_case, loads, loads_for
 from trocar.model.case import Finding, Lesion, Site, gravest_first
 from trocar.model.result import Anatomy, Fill, Run, Scan
@@ -277,91 +275,28 @@ def _require_inside(fill: Fill, anatomy: Anatomy) -> None:
 
 
 def strengths(
-    cases: Iterable[Mapping[str, Any]], *, workers: int | None = None
+    cases: Iterable[Mapping[str, Any]],
+    *,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> Iterator[StrengthCase | str]:
     """How strong are all these bones? One outcome a case, in order; no case stops the others.
 
     Each case is the arguments of ``strength_case`` by name. What cannot be computed yields the
-    sentence that says why. The work goes through Dask: to the client or the scheduler that is set
-    there, else to so many processes of this machine (two, unless ``workers`` says), which share its
-    cores. As many cases as there are workers are held in memory. A script must guard its start with
-    ``if __name__ == "__main__":``. Raises InputError without Dask.
+    sentence that says why. ``workers`` (processes of this machine, which share its cores; 0: this
+    one) and ``scheduler`` are those of :func:`trocar.farm.run_all`.
     """
-    try:
-        import dask
-        from dask.base import get_scheduler
-    except ImportError as error:
-        raise InputError(
-            "many cases are computed through Dask, which is not installed here; "
-            "pip install 'trocar[cohort]'"
-        ) from error
-    if workers is not None and workers < 1:
-        raise InputError(f"{workers} workers; expected 1 or more")
-    asked = (dict(c) for c in cases)
-    if workers is None and get_scheduler() is not None:
-        while batch := list(islice(asked, _BATCH)):
-            yield from dask.compute(*[dask.delayed(_outcome)(case) for case in batch])
-        return
-    count = workers or _WORKERS
-    pool = _pool(count)
-    try:
-        while batch := list(islice(asked, count)):
-            tasks = [dask.delayed(_outcome)(case) for case in batch]
-            try:
-                told: Iterable[StrengthCase | str] = dask.compute(*tasks, scheduler=pool)
-            except BrokenExecutor:  # one of them took its process down: each alone, to see which
-                told = [_alone(case) for case in batch]
-                pool = _pool(count)
-            yield from told
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    from trocar.farm import Case, run_all
+
+    asked = (Case(name=str(n), payload=dict(case)) for n, case in enumerate(cases))
+    told: dict[int, StrengthCase | str] = {}
+    due = 0
+    for outcome in run_all(_of_case, asked, workers=workers, scheduler=scheduler):
+        told[int(outcome.name)] = outcome.value if outcome.state == "done" else outcome.error
+        while due in told:
+            yield told.pop(due)
+            due += 1
 
 
-_WORKERS = 2  # processes: each is busy on one core for half its time and needs some GB of memory
-_BATCH = 16  # cases at a time for a scheduler that is not ours
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """Fresh processes, not copies of this one: compiled kernels' threads do not survive a fork."""
-    import multiprocessing
-
-    return ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_share,
-        initargs=(workers,),
-    )
-
-
-def _share(workers: int) -> None:
-    """Let each process use its share of the cores."""
-    import numba
-
-    numba.set_num_threads(max(1, numba.config.NUMBA_NUM_THREADS // workers))
-
-
-def _alone(case: Mapping[str, Any]) -> StrengthCase | str:
-    import dask
-
-    pool: Executor = _pool(1)
-    with pool:
-        try:
-            told: tuple[StrengthCase | str] = dask.compute(
-                dask.delayed(_outcome)(case), scheduler=pool
-            )
-        except BrokenExecutor:
-            return (
-                "the process that computed it came to a sudden end, probably for want of memory; "
-                "take fewer workers or a larger voxel_mm"
-            )
-    return told[0]
-
-
-def _outcome(case: Mapping[str, Any]) -> StrengthCase | str:
-    """The case, or the sentence that says why there is none."""
-    try:
-        return strength_case(**case)[0]
-    except TrocarError as error:
-        return str(error)
-    except Exception as error:  # a case among hundreds may fail in ways nobody foresaw
-        return f"it failed unforeseen ({type(error).__name__}: {error})"
+def _of_case(case: Mapping[str, Any], tell: Progress) -> StrengthCase:
+    return strength_case(**{"progress": tell, **case})[0]

@@ -13,7 +13,7 @@ from trocar.facts.products import Needle
 from trocar.facts.source import load
 from trocar.kernels import rays
 from trocar.model.case import Finding, Gravity
-from trocar.model.plan import Margin, Trajectory
+from trocar.model.plan import MadeBy, Margin, Trajectory
 from trocar.model.result import Anatomy
 from trocar.model.space import Segment
 from trocar.planning import breach, margins, survey, words
@@ -23,12 +23,17 @@ from trocar.planning.scene import REACH_MM, Scene
 from trocar.planning.survey import Aim
 
 
-def measured(problem: Problem, view: Scene, aim: Aim, path: Segment, like: Needle) -> Trajectory:
-    """Everything about one needle except its breach probability.
-
-    ``like`` gives the thickness; of the stock of that thickness the shortest that reaches is taken.
-    """
-    chosen, route = shortest(problem.stock, like, path.length_mm), aim.route
+def measured(
+    problem: Problem,
+    view: Scene,
+    aim: Aim,
+    path: Segment,
+    chosen: Needle,
+    *,
+    made_by: MadeBy = "search",
+) -> Trajectory:
+    """Everything about one needle except its breach probability."""
+    route = aim.route
     alone = replace(aim, entries_mm=path.start_mm[None], targets_mm=path.end_mm[None])
     pair = np.zeros((1, 2), np.int64)
     row = view.measure(
@@ -58,11 +63,19 @@ def measured(problem: Problem, view: Scene, aim: Aim, path: Segment, like: Needl
         corridor_clearance_mm=clear,
         cost=float(sum(v[0] for v in costs.values())),
         cost_parts={name: float(v[0]) for name, v in costs.items()},
+        made_by=made_by,
     )
     failed = {name for name, bad in broken.items() if bad[0]}
     found = (*_findings(one, route, failed), *unknown(problem, route))
-    thicker = any(n.outer_mm > chosen.outer_mm for n in problem.stock)
-    return replace(one, findings=found, reason=words.reason(one, route, thicker))
+    return replace(one, findings=found, reason=words.reason(one, route, _size(problem, one)))
+
+
+def _size(problem: Problem, one: Trajectory) -> str:
+    """What the search chose the needle's thickness for; a person need not say why."""
+    if one.made_by == "hand":
+        return ""
+    thicker = any(n.outer_mm > one.needle.outer_mm for n in problem.stock)
+    return "thickest that fits" if thicker else "thickest in stock"
 
 
 def shortest(stock: Sequence[Needle], like: Needle, depth_mm: float) -> Needle:

@@ -15,7 +15,7 @@ from trocar.model.plan import Trajectory
 from trocar.model.result import Anatomy
 from trocar.model.space import Float, Segment
 from trocar.planning.needle import measured, unknown
-from trocar.planning.problem import Problem
+from trocar.planning.problem import Problem, Views
 from trocar.planning.routes import Route, routes_for
 from trocar.planning.survey import Aim
 
@@ -67,7 +67,7 @@ def beside(
     problem = Problem.of(anatomy, lesion, (like.needle,))
     if any(f.gravity is Gravity.STOP for f in unknown(problem, route)):
         return ()
-    view = problem.view((route,), np.concatenate([[p.start_mm, p.end_mm] for p in paths]))
+    view = Views(problem=problem, routes=(route,)).of(route)
     out = []
     for path in paths:
         aim = Aim(

@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from trocar.errors import InputError
 from trocar.facts.products import Needle, gauges_for, lengths_mm, needle
 from trocar.model.case import Lesion, Site
 from trocar.model.result import Anatomy
-from trocar.model.space import Float, Grid, Mask, Volume
+from trocar.model.space import Grid, Mask, Volume
 from trocar.planning import margins, scene
-from trocar.planning.routes import Route, guard, guards_of
+from trocar.planning.routes import Route, guards_of
 from trocar.planning.scene import Scene
-
-_PAD_MM = 3.0  # of the lattice beyond entries and targets: for the gradient, and a cell at the edge
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -64,17 +63,43 @@ class Problem:
             self._surfaces[structure] = margins.surface(self.anatomy.structures[structure])
         return self._surfaces[structure]
 
-    def view(self, routes: Sequence[Route], points_mm: Float) -> Scene:
-        """The maps around some points for routes that guard the same structures."""
-        widest = max((guard(s).margin_mm for s in self.anatomy.structures), default=0.0)
-        pad = widest + max(n.radius_mm for n in self.stock) + _PAD_MM
-        return scene.build(
-            self.anatomy,
-            self.lattice.crop(self.lattice.around(points_mm, pad)),
-            guards_of(routes[0], self.anatomy),
-            corridors=[r.corridor for r in routes if r.corridor],
-            with_other_bone=any(r.crosses for r in routes),
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Views:
+    """The maps for some routes, each made when it is first asked for.
+
+    They cover the whole anatomy. A map cut to some needles would end where others still go: what
+    lies beyond the cut is not seen, and a needle's numbers would hang on which needles it is looked
+    at with.
+    """
+
+    problem: Problem
+    routes: tuple[Route, ...]
+    _made: dict[tuple[str, ...], Scene] = field(default_factory=dict)
+
+    def named(self, name: str) -> Route:
+        """One of the routes by its name; raises with the names there are."""
+        for route in self.routes:
+            if route.name == name:
+                return route
+        raise InputError(
+            f"there is no route {name!r} to the {self.problem.anatomy.site}; give one of: "
+            f"{', '.join(r.name for r in self.routes)}"
         )
+
+    def of(self, route: Route) -> Scene:
+        """The maps for one of the routes; those that cross the same structures share them."""
+        if route.crosses not in self._made:
+            anatomy = self.problem.anatomy
+            alike = [r for r in self.routes if r.crosses == route.crosses]
+            self._made[route.crosses] = scene.build(
+                anatomy,
+                self.problem.lattice,
+                guards_of(route, anatomy),
+                corridors=[r.corridor for r in alike if r.corridor],
+                with_other_bone=bool(route.crosses),
+            )
+        return self._made[route.crosses]
 
 
 def stock_for(site: Site) -> tuple[Needle, ...]:

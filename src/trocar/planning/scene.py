@@ -1,14 +1,14 @@
 """The maps a search runs on: how much room there is around every point, and where the bone is.
 
-One isotropic lattice in the directions of the CT, cut to what the needles of a few routes can
-reach. Structures are the CT's own label voxels seen at the lattice points; the margins finally
-printed come from the labels themselves (``planning.margins``), never from these maps.
+One isotropic lattice in the directions of the CT, over the whole anatomy. Structures are the CT's
+own label voxels seen at the lattice points; the margins finally printed come from the labels
+themselves (``planning.margins``), never from these maps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,14 +35,16 @@ class Scene:
 
     ``slack_mm`` is the smallest distance beyond a limit, for a needle of no thickness;
     ``room_mm`` the smallest distance to a structure that contact would harm, whatever its limit.
-    ``bone_mm`` is the signed distance of the treated bone, ``other_mm`` of the other bones.
+    ``bone_mm`` is the signed distance of the treated bone, ``other_mm`` of the other bones. The
+    bounds and sure steps are what :mod:`kernels.rays` makes of those maps.
     """
 
     grid: Grid
     names: tuple[str, ...]
     slack_mm: NDArray[np.float32]
-    room_mm: NDArray[np.float32]
     bound: NDArray[np.uint8]
+    room_mm: NDArray[np.float32]
+    room_bound: NDArray[np.uint8]
     offender: NDArray[np.uint8]
     bone_mm: NDArray[np.float32]
     surface_mm: NDArray[np.float32]
@@ -50,6 +52,7 @@ class Scene:
     parts: NDArray[np.uint8]
     bits: Mapping[str, int]
     other_mm: NDArray[np.float32] | None = None
+    other_sure: NDArray[np.int8] | None = None
 
     def screen(
         self,
@@ -109,15 +112,29 @@ class Scene:
         self, pairs: NDArray[np.int64], entries_mm: Float, targets_mm: Float
     ) -> NDArray[np.float32]:
         """Smallest distance of each needle's axis to any structure that contact would harm."""
-        bare = replace(self, slack_mm=self.room_mm, bound=rays.byte_bound(self.room_mm))
-        out: NDArray[np.float32] = bare.measure(pairs, entries_mm, targets_mm)[:, rays.SLACK]
+        rows = rays.measure(
+            pairs,
+            self.grid.to_index(entries_mm),
+            self.grid.to_index(targets_mm),
+            slack_mm=self.room_mm,
+            bound=self.room_bound,
+            bone_mm=self.bone_mm,
+            sure=self.sure,
+            surface_mm=self.surface_mm,
+            parts=self.parts,
+            part=0,
+            step_mm=STEP_MM,
+            settle_mm=0.0,
+            ahead_mm=0.0,
+        )
+        out: NDArray[np.float32] = rows[:, rays.SLACK]
         return out
 
     def through_other_bone_mm(
         self, pairs: NDArray[np.int64], entries_mm: Float, targets_mm: Float
     ) -> NDArray[np.float32]:
         """How far each needle runs through bones that are not treated."""
-        if self.other_mm is None:
+        if self.other_mm is None or self.other_sure is None:
             return np.zeros(len(pairs), np.float32)
         rows = rays.measure(
             pairs,
@@ -126,7 +143,7 @@ class Scene:
             slack_mm=self.slack_mm,
             bound=self.bound,
             bone_mm=self.other_mm,
-            sure=rays.sure_steps(self.other_mm, STEP_MM),
+            sure=self.other_sure,
             surface_mm=self.other_mm,
             parts=self.parts,
             part=0,
@@ -135,13 +152,6 @@ class Scene:
             ahead_mm=0.0,
         )
         out: NDArray[np.float32] = rows[:, rays.BONE]
-        return out
-
-    def depth_in_bone_mm(self, points_mm: Float) -> Float:
-        """How deep points lie under the surface of the treated bone (negative outside)."""
-        out: Float = -field.sample_linear(
-            self.bone_mm, self.grid.to_index(points_mm), outside=REACH_MM
-        )
         return out
 
 
@@ -161,21 +171,24 @@ def build(
         )
     slack, room, offender, names = _room(anatomy, grid, guards)
     bone = signed(anatomy.bone.on(grid))
-    other = anatomy.structures.get("other_bone")
+    other = anatomy.structures.get("other_bone") if with_other_bone else None
+    other_mm = None if other is None else signed(other.on(grid))
     parts, bits = _parts(anatomy, grid, corridors)
     return Scene(
         grid=grid,
         names=names,
         slack_mm=slack,
-        room_mm=room,
         bound=rays.byte_bound(slack),
+        room_mm=room,
+        room_bound=rays.byte_bound(room),
         offender=offender,
         bone_mm=bone,
         surface_mm=_smooth(bone),
         sure=rays.sure_steps(bone, STEP_MM),
         parts=parts,
         bits=bits,
-        other_mm=signed(other.on(grid)) if with_other_bone and other is not None else None,
+        other_mm=other_mm,
+        other_sure=None if other_mm is None else rays.sure_steps(other_mm, STEP_MM),
     )
 
 

@@ -110,7 +110,7 @@ def survey(scene: Scene, anatomy: Anatomy, aim: Aim, stock: Sequence[Needle]) ->
     clearance = measured[:, rays.CORRIDOR_CLEARANCE]
     seen = clearance[np.isfinite(clearance)]
     pairs, measured = pairs[verdict], measured[verdict]
-    needle = _thickest(measured, route, stock)
+    needle = thickest(measured, route, stock)
     return Survey(
         aim=aim,
         pairs=pairs,
@@ -218,8 +218,12 @@ def rules(
     if route.contact:
         inside = contact + float(table["contact_reach"])
         met = entries + (inside / depth)[:, None] * (tips - entries)
-        regions = [anatomy.regions[r] for r in route.contact if r in anatomy.regions]
-        out[WRONG_PLACE] = ~np.any([r.holds(met) for r in regions], axis=0)
+        # Where none of them was identified, no needle is known to enter there.
+        right = np.zeros(len(pairs), bool)
+        for name in route.contact:
+            if name in anatomy.regions:
+                right |= anatomy.regions[name].holds(met)
+        out[WRONG_PLACE] = ~right
     if route.corridor:
         need = radius_mm + float(limits.value("margin_pedicle_cortex"))
         clearance = measured[:, rays.CORRIDOR_CLEARANCE]
@@ -243,17 +247,19 @@ def _radii(stock: Sequence[Needle]) -> Float:
     return np.array([n.radius_mm for n in stock])
 
 
-def _thickest(
+def thickest(
     measured: NDArray[np.float32], route: Route, stock: Sequence[Needle]
 ) -> NDArray[np.int64]:
-    """Index into ``stock`` of the thickest needle that fits each path."""
+    """Index into ``stock`` of the thickest needle that fits each path, or of the thinnest of all.
+
+    ``measured`` are rows taken for the thinnest needle of the stock.
+    """
     room = measured[:, rays.SLACK].astype(float)
     if route.corridor:
         clear = measured[:, rays.CORRIDOR_CLEARANCE] - float(limits.value("margin_pedicle_cortex"))
         room = np.minimum(room, clear)
     radii = _radii(stock)
     order = np.argsort(radii, kind="stable")
-    # The thinnest needle passed already, so at least that one fits.
     fits = np.maximum(np.searchsorted(radii[order], room, side="right") - 1, 0)
     out: NDArray[np.int64] = order[fits]
     return out

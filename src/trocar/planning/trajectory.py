@@ -7,7 +7,7 @@ needle made by hand with the same code. The margins printed are exact on the CT'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +20,28 @@ from trocar.model.case import Finding, Gravity, Lesion
 from trocar.model.plan import Refusal, Trajectory
 from trocar.model.result import Anatomy
 from trocar.model.space import Float, Segment, Volume
-from trocar.planning.aims import aims, no_skin, refuse_at_once, target_region
-from trocar.planning.needle import beyond_image, measured, not_seen, with_breach
-from trocar.planning.problem import Problem, stock_for
+from trocar.planning.aims import aims, no_skin, refuse_at_once
+from trocar.planning.by_hand import ByHand
+from trocar.planning.needle import measured, not_seen, shortest, with_breach
+from trocar.planning.problem import Problem, Views, stock_for
 from trocar.planning.routes import Route, routes_for
 from trocar.planning.scene import Scene
 from trocar.planning.sets import needle_sets
-from trocar.planning.survey import Aim, Survey, survey
+from trocar.planning.survey import Survey, survey
 from trocar.planning.words import explain
 
-__all__ = ["PathSearch", "SkinMap", "find_paths", "needle_sets", "score_path", "stock_for"]
+__all__ = [
+    "PathSearch",
+    "SkinMap",
+    "best_skin",
+    "find_paths",
+    "needle_sets",
+    "overall_findings",
+    "same_needle",
+    "score_path",
+    "skin_maps",
+    "stock_for",
+]
 
 Progress = Callable[[str, float], None]
 
@@ -49,6 +61,17 @@ class SkinMap:
     points_mm: Float
     cost: Float
     slack_mm: Float
+
+    @property
+    def verdicts(self) -> NDArray[np.str_]:
+        """For each point stop (no needle allowed), caution (little room) or ok.
+
+        There is room where the best leaves the comfort of ``facts/routes.toml`` beyond every limit
+        to a structure; how near the bone's own walls are is known of a needle, not of a point.
+        """
+        roomy = self.slack_mm >= float(load("routes")["margin_comfort"])
+        allowed = np.isfinite(self.cost)
+        return np.where(allowed, np.where(roomy, "ok", "caution"), "stop")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -89,7 +112,7 @@ def find_paths(
     _check(chosen, stock, count)
     tell = progress or (lambda step, fraction: None)
     problem = Problem.of(anatomy, lesion, stock, seed=seed, accepted=accept_unknown, ct=ct)
-    surveys, refusals = _survey_all(problem, chosen, tell)
+    surveys, refusals = _survey_all(Views(problem=problem, routes=chosen), chosen, tell)
     found: list[list[Trajectory]] = []
     for k, (view, seen) in enumerate(surveys):
         tell("measuring the best needles", k / len(surveys))
@@ -103,11 +126,32 @@ def find_paths(
     return PathSearch(
         options=options,
         refusals=tuple(sorted(refusals, key=lambda r: order.index(r.route))),
-        findings=_overall_findings(anatomy, chosen),
+        findings=overall_findings(anatomy, chosen),
         candidates=sum(looked.values()),
         skin=tuple(_skin_map(s, stock) for _, s in surveys),
         looked_at=looked,
     )
+
+
+def skin_maps(views: Views, routes: Sequence[Route]) -> tuple[SkinMap, ...]:
+    """The skin maps that ``find_paths`` gives, alone; none of a route that has no entry."""
+    surveys, _ = _survey_all(views, routes, lambda step, fraction: None)
+    return tuple(_skin_map(s, views.problem.stock) for _, s in surveys)
+
+
+def best_skin(maps: Sequence[SkinMap], route: str = "") -> SkinMap:
+    """Some skin maps as one, by the name ``route``: at each point the best needle of all of them.
+
+    Routes see the same skin through the same voxels, so points a micrometre apart are one.
+    """
+    points = np.concatenate([np.empty((0, 3)), *(m.points_mm for m in maps)])
+    _, first, where = np.unique(np.round(points, 3), axis=0, return_index=True, return_inverse=True)
+    cost, slack = np.full(len(first), np.inf), np.full(len(first), -np.inf)
+    for values, least, put in (("cost", cost, np.fmin), ("slack_mm", slack, np.fmax)):
+        each = np.concatenate([np.empty(0), *(getattr(m, values) for m in maps)])
+        put.at(least, where.reshape(-1), each)
+        least[~np.isfinite(least)] = np.nan
+    return SkinMap(route=route, points_mm=points[first], cost=cost, slack_mm=slack)
 
 
 def score_path(
@@ -127,22 +171,8 @@ def score_path(
     points that are no points raise.
     """
     path = Segment(start_mm=np.asarray(entry_mm), end_mm=np.asarray(target_mm))
-    ends = np.stack([path.start_mm, path.end_mm])
     problem = Problem.of(anatomy, lesion, (needle,), seed=seed, accepted=accept_unknown)
-    found = target_region(problem, route)
-    region, part = found if found is not None else ("", anatomy.bone)
-    aim = Aim(
-        route=route,
-        entries_mm=ends[:1],
-        targets_mm=ends[1:],
-        middle_mm=part.centroid_mm,
-        region=region,
-    )
-    view = problem.view((route,), ends)
-    one = measured(problem, view, aim, path, needle)
-    if not bool(np.all(anatomy.grid.contains(ends))):
-        one = replace(one, findings=(*one.findings, beyond_image()))
-    return with_breach(problem, view, route, one)
+    return ByHand.of(problem, (route,)).measured(path, needle, route.name)
 
 
 def _check(routes: Sequence[Route], stock: Sequence[Needle], count: int) -> None:
@@ -157,9 +187,10 @@ def _check(routes: Sequence[Route], stock: Sequence[Needle], count: int) -> None
 
 
 def _survey_all(
-    problem: Problem, routes: Sequence[Route], tell: Progress
+    views: Views, routes: Sequence[Route], tell: Progress
 ) -> tuple[list[tuple[Scene, Survey]], list[Refusal]]:
-    """Survey every route; routes that share position and what they cross share their maps."""
+    """Survey every route; those that share position and what they cross share their skin."""
+    problem = views.problem
     surveys: list[tuple[Scene, Survey]] = []
     refusals: list[Refusal] = []
     groups: dict[tuple[str, tuple[str, ...]], list[Route]] = {}
@@ -175,9 +206,10 @@ def _survey_all(
         refusals += [no_skin(aim) for aim in made if not len(aim.entries_mm)]
         made = [aim for aim in made if len(aim.entries_mm)]
         if made:
-            reach = np.concatenate([p for a in made for p in (a.entries_mm, a.targets_mm)])
-            view = problem.view([a.route for a in made], reach)
-            surveys += [(view, survey(view, problem.anatomy, a, problem.stock)) for a in made]
+            surveys += [
+                (views.of(a.route), survey(views.of(a.route), problem.anatomy, a, problem.stock))
+                for a in made
+            ]
     tell("searching paths", 1.0)
     return surveys, refusals
 
@@ -196,7 +228,9 @@ def _best_of(
             break
         k = int(np.argmin(np.where(alive, seen.cost, np.inf)))
         path = Segment(start_mm=entries[k], end_mm=tips[k])
-        one = measured(problem, view, seen.aim, path, problem.stock[seen.needle[k]])
+        like = problem.stock[seen.needle[k]]
+        chosen = shortest(problem.stock, like, path.length_mm)
+        one = measured(problem, view, seen.aim, path, chosen)
         wrong = next((m.structure for m in one.margins if m.verdict == "stop"), None)
         if wrong is None:
             best.append(one)
@@ -234,7 +268,7 @@ def _pick(found: Sequence[Sequence[Trajectory]], count: int) -> tuple[Trajectory
     others = sorted((t for r in found for t in r[1:]), key=_rank)
     chosen: list[Trajectory] = []
     for one in (*firsts, *others):
-        if len(chosen) < count and not any(_same(one, c) for c in chosen):
+        if len(chosen) < count and not any(same_needle(one, c) for c in chosen):
             chosen.append(one)
     return tuple(sorted(chosen, key=_rank))
 
@@ -243,8 +277,8 @@ def _rank(one: Trajectory) -> tuple[bool, float]:
     return one.verdict is Gravity.STOP, one.cost
 
 
-def _same(one: Trajectory, other: Trajectory) -> bool:
-    """Whether two routes came to one needle: like direction, like entry and like tip."""
+def same_needle(one: Trajectory, other: Trajectory) -> bool:
+    """Whether two needles are one proposal: like direction, like entry and like tip."""
     within = float(load("routes")["distinct_tip"])
     tips = _near(one.target_mm[None], other.target_mm, within)
     return bool(tips[0] and _alike(one.entry_mm[None], one.target_mm[None], other.path)[0])
@@ -271,8 +305,8 @@ def _skin_map(seen: Survey, stock: Sequence[Needle]) -> SkinMap:
     )
 
 
-def _overall_findings(anatomy: Anatomy, routes: Sequence[Route]) -> tuple[Finding, ...]:
-    """What holds for the whole search and not for one needle."""
+def overall_findings(anatomy: Anatomy, routes: Sequence[Route]) -> tuple[Finding, ...]:
+    """What holds for every needle of some routes, and for there being none."""
     if not routes:
         return (
             Finding(

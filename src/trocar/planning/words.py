@@ -34,8 +34,8 @@ def spoken(name: str) -> str:
     return " ".join(side + plain)
 
 
-def reason(one: Trajectory, route: Route, thicker_in_stock: bool) -> str:
-    """Why this needle is good, and where it is tight."""
+def reason(one: Trajectory, route: Route, size: str = "") -> str:
+    """Why this needle is good, and where it is tight; ``size`` is why it is as thick as it is."""
     said = []
     if route.corridor and one.corridor_clearance_mm is not None:
         said.append(
@@ -51,9 +51,10 @@ def reason(one: Trajectory, route: Route, thicker_in_stock: bool) -> str:
             f"nearest structure at risk {near.distance_mm:.1f} mm, the {spoken(near.structure)} "
             f"(limit {near.required_mm:g} mm)"
         )
-    size = "thickest that fits" if thicker_in_stock else "thickest in stock"
+    if size:
+        said.append(f"{one.needle.gauge} G is the {size}")
     text = "; ".join(said)
-    return f"{text[0].upper()}{text[1:]}; {one.needle.gauge} G is the {size}."
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def explain(

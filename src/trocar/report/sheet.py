@@ -218,7 +218,7 @@ def _date(run: Run | None) -> str:
 class Verdict:
     """The first thing a reader sees: may a needle go in, and which."""
 
-    gravity: str  # ok, caution or stop
+    gravity: str  # ok, caution or stop; note where no needle is planned yet
     headline: str
     details: tuple[str, ...]
 
@@ -230,6 +230,8 @@ def verdict(plan: Plan, anatomy: Anatomy, all_warnings: Sequence[Warned], t: Spe
     """
     passing = [o for o in plan.options if o.verdict is not Gravity.STOP]
     unknown = _unchecked(anatomy, t)
+    if not plan.options and not plan.searched:
+        return _nothing_yet(all_warnings, unknown, t)
     if not passing:
         return Verdict(
             gravity="stop", headline=_no_needle(plan, t), details=(*_why_none(plan, t), *unknown)
@@ -249,6 +251,19 @@ def verdict(plan: Plan, anatomy: Anatomy, all_warnings: Sequence[Warned], t: Spe
         gravity="stop" if first else "caution" if careful else "ok",
         headline=_headline(passing, anatomy, t),
         details=(*first, detail, _closest(best, t), _risk(best, anatomy, t), *stopped, *unknown),
+    )
+
+
+def _nothing_yet(all_warnings: Sequence[Warned], unknown: tuple[str, ...], t: Speaker) -> Verdict:
+    """The verdict of a plan in which nobody has looked for a needle, or left one."""
+    worst = min((Gravity(w.gravity) for w in all_warnings), key=lambda g: g.rank, default=None)
+    return Verdict(
+        gravity="stop" if worst is Gravity.STOP else "note",
+        headline=t("No needle is planned yet."),
+        details=(
+            t("This sheet shows the bone and its lesion; set a needle, or have one searched for."),
+            *unknown,
+        ),
     )
 
 
@@ -667,6 +682,7 @@ def needle_rows(option: Trajectory, anatomy: Anatomy, t: Speaker) -> tuple[Row, 
     skin_bone = float(np.linalg.norm(option.bone_entry_mm - option.entry_mm))
     clearance = option.corridor_clearance_mm
     rows = [
+        *_maker_row(option, t),
         Row(what=t("Skin entry"), value=landmark(option, anatomy, t)),
         Row(
             what=t("Depth, skin to tip"),
@@ -731,6 +747,14 @@ def needle_rows(option: Trajectory, anatomy: Anatomy, t: Speaker) -> tuple[Row, 
         )
     )
     return tuple(rows)
+
+
+def _maker_row(option: Trajectory, t: Speaker) -> tuple[Row, ...]:
+    """Who chose the way of a needle, where it was not the search."""
+    if option.made_by == "search":
+        return ()
+    remark = t("not chosen by the search; measured like its needles")
+    return (Row(what=t("Way"), value=t("set by hand"), remark=remark),)
 
 
 def _chance_remark(option: Trajectory, interval: tuple[float, float], t: Speaker) -> str:

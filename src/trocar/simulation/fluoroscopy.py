@@ -23,39 +23,46 @@ from trocar.facts import carm, tissue
 from trocar.kernels import projection
 from trocar.model.plan import CArmAngles, Position, Trajectory
 from trocar.model.result import View
-from trocar.model.space import Float, Volume
+from trocar.model.space import Float, Grid, Mask, Segment, Volume
 
-_HOUNSFIELD = 1000.0  # the scale itself: HU = 1000 (mu / mu_water - 1)
+Image = NDArray[np.float32]
+
+HOUNSFIELD = 1000.0  # the scale itself: HU = 1000 (mu / mu_water - 1)
 
 
-def needle_views(ct: Volume, trajectory: Trajectory) -> tuple[View, View, View]:
+def needle_views(
+    ct: Volume,
+    trajectory: Trajectory,
+    *,
+    detector_px: int = 512,
+    detector_mm: float | None = None,
+) -> tuple[View, View, View]:
     """What will be seen when this needle is placed: AP, lateral and down the barrel?
 
     All three have the needle's tip at the isocentre. Down the barrel the ray through the tip runs
     along the needle and the receptor is on the side of the hub, at exactly the angles of
-    ``trajectory.c_arm``, so that the whole needle falls on one point.
+    ``trajectory.c_arm``, so that the whole needle falls on one point. The receptor is that of
+    :func:`c_arm_view`.
     """
     whole = replace(ct, values=np.ascontiguousarray(ct.values))  # copied once, not three times
-    tip, position = trajectory.target_mm, trajectory.position
     barrel = trajectory.c_arm
+
+    def view(name: str, oblique_deg: float, cranial_deg: float) -> View:
+        return c_arm_view(
+            whole,
+            trajectory.target_mm,
+            oblique_deg=oblique_deg,
+            cranial_deg=cranial_deg,
+            position=trajectory.position,
+            name=name,
+            detector_px=detector_px,
+            detector_mm=detector_mm,
+        )
+
     return (
-        c_arm_view(whole, tip, oblique_deg=0.0, cranial_deg=0.0, position=position, name="AP"),
-        c_arm_view(
-            whole,
-            tip,
-            oblique_deg=lateral_deg(position),
-            cranial_deg=0.0,
-            position=position,
-            name="Lateral",
-        ),
-        c_arm_view(
-            whole,
-            tip,
-            oblique_deg=barrel.oblique_deg,
-            cranial_deg=barrel.cranial_deg,
-            position=position,
-            name="Down the barrel",
-        ),
+        view("AP", 0.0, 0.0),
+        view("Lateral", lateral_deg(trajectory.position), 0.0),
+        view("Down the barrel", barrel.oblique_deg, barrel.cranial_deg),
     )
 
 
@@ -157,6 +164,75 @@ def magnification(view: View, points_mm: ArrayLike) -> Float:
     return out
 
 
+def path_mm(mask: Mask, view: View) -> Image:
+    """How far does the ray to each pixel of a view run inside a mask, in mm?"""
+    image = np.zeros(view.image.shape, np.float32)
+    if not mask.is_empty:
+        one = mask.crop(mask.box(2 * max(mask.grid.spacing_mm)))
+        cast(one.values.astype(np.float32), one.grid, view, into=image, slope=1.0)
+    return image
+
+
+def chord_mm(view: View, start_mm: ArrayLike, end_mm: ArrayLike, radius_mm: float) -> Float:
+    """How far the ray to each pixel of a view runs inside a straight rod with flat ends, in mm."""
+    rod = Segment(start_mm=np.asarray(start_mm), end_mm=np.asarray(end_mm))
+    rows, columns = view.image.shape
+    row, column = np.arange(rows)[:, None, None], np.arange(columns)[None, :, None]
+    corner = view.detector_mm - view.source_mm
+    ray = corner + row * view.row_step_mm + column * view.column_step_mm
+    length = np.linalg.norm(ray, axis=-1)
+    ray /= length[..., None]
+    along, start = ray @ rod.direction, view.source_mm - rod.start_mm
+    start_along = float(start @ rod.direction)
+    # Across the axis |s + t r| = radius; a ray along the axis is a limit that floats stand for.
+    a = np.maximum(1.0 - along**2, 1e-12)
+    b = ray @ start - along * start_along
+    c = float(start @ start) - start_along**2 - radius_mm**2
+    half = np.sqrt(np.maximum(b**2 - a * c, 0.0)) / a
+    level = np.where(np.abs(along) < 1e-12, 1e-12, along)
+    ends = np.stack([-start_along / level, (rod.length_mm - start_along) / level])
+    enter = np.maximum.reduce([-b / a - half, ends.min(axis=0), np.zeros_like(length)])
+    leave = np.minimum.reduce([-b / a + half, ends.max(axis=0), length])
+    out: Float = np.maximum(leave - enter, 0.0)
+    return out
+
+
+def cast(
+    values: NDArray[np.float32], grid: Grid, view: View, *, into: Image, slope: float | None = None
+) -> None:
+    """Add the line integrals of some voxels (HU above nothing) to the pixels they fall on."""
+    n = np.array(grid.shape)
+    ends = [(a, b, c) for a in (0, n[0]) for b in (0, n[1]) for c in (0, n[2])]
+    pixels = view.project(grid.to_world(np.array(ends) - 0.5))
+    first = np.clip(np.floor(pixels.min(axis=0)).astype(int), 0, into.shape)
+    last = np.clip(np.ceil(pixels.max(axis=0)).astype(int) + 1, first, into.shape)
+    if not values.any() or np.any(last <= first):
+        return
+    into[first[0] : last[0], first[1] : last[1]] += projection.project(
+        values,
+        grid.affine,
+        source_mm=view.source_mm,
+        detector_mm=view.detector_mm + first[0] * view.row_step_mm + first[1] * view.column_step_mm,
+        row_step_mm=view.row_step_mm,
+        column_step_mm=view.column_step_mm,
+        shape=(int(last[0] - first[0]), int(last[1] - first[1])),
+        slope=tissue.value("mu_water_70kev").mean / HOUNSFIELD if slope is None else slope,
+    )
+
+
+def photons(image: Image, view: View) -> Float:
+    """How many photons of one frame reach each pixel where the line integrals are ``image``?
+
+    The tube is governed as a C-arm does it: what arrives behind the patient of ``view`` alone in
+    the middle of the field (its median) is held at ``photons_middle`` of ``facts/carm.toml``.
+    """
+    pixel_mm2 = float(np.linalg.norm(np.cross(view.row_step_mm, view.column_step_mm)))
+    behind = view.image[middle(view.image.shape) & (view.image > 0)]
+    held = float(np.median(behind)) if behind.size else 0.0
+    out: Float = float(carm.value("photons_middle")) * pixel_mm2 * np.exp(held - image)
+    return out
+
+
 def display(
     view: View,
     *,
@@ -174,8 +250,8 @@ def display(
     """
     seen = view.image > 0
     if seen.any():
-        middle = seen & _middle(view.image.shape)
-        low, high = np.percentile(view.image[middle if middle.any() else seen], percentiles)
+        inner = seen & middle(view.image.shape)
+        low, high = np.percentile(view.image[inner if inner.any() else seen], percentiles)
         grey = np.clip((view.image - low) / max(float(high - low), 1e-6), 0.0, 1.0)
         grey = np.where(seen, _harmonised(grey) if harmonised else grey, 0.0)
     else:
@@ -186,7 +262,7 @@ def display(
     return out
 
 
-def _middle(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def middle(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """The pixels in the inner three quarters of the field's radius, as automatic exposure uses."""
     row, column = np.ogrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
     out: NDArray[np.bool_] = np.hypot(row, column) < 3 / 4
@@ -209,7 +285,7 @@ def _line_integrals(
         ct.values,
         ct.grid.affine,
         shape=(detector_px, detector_px),
-        slope=mu_water / _HOUNSFIELD,
+        slope=mu_water / HOUNSFIELD,
         intercept=mu_water,
         **geometry,
     )
