@@ -40,6 +40,7 @@ def messages() -> dict[str, tuple[str, ...]]:
         *_of_facts(),
         *_of_decisions(),
         *_of_site(),
+        *_of_work(),
         *_of_refusals(),
     ):
         if text.strip() and not _CODE.fullmatch(text):
@@ -142,6 +143,21 @@ def _of_site() -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "title":
             yield from ((t, "comparison.py") for t in _texts(node.value))
+
+
+def _of_work() -> Iterator[tuple[str, str]]:
+    """The steps that long work tells of while it is waited for."""
+    here = HERE.parent
+    rooms = ("imaging", "planning", "simulation", "pathway")
+    files = [p for room in rooms for p in sorted((here / room).rglob("*.py"))]
+    for path in (*files, here / "tasks.py", HERE / "pages" / "upload.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            if ast.unparse(node.func).rpartition(".")[2] in ("tell", "progress", "during"):
+                first = node.args[0]
+                if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                    yield first.value, path.name
 
 
 def _of_refusals() -> Iterator[tuple[str, str]]:

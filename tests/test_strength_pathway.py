@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import trocar.report
-from trocar import cli, pathway
+from trocar import cli, farm, pathway
 from trocar.errors import InputError
 from trocar.facts import strength as facts
 from trocar.io.formats import read_volume, write_volume
@@ -183,14 +183,7 @@ def test_cement_of_another_place_is_said_before_the_bone_is_loaded(
 # --- cohort -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def in_this_process() -> Iterator[None]:
-    dask = pytest.importorskip("dask")
-    with dask.config.set(scheduler="synchronous"):
-        yield
-
-
-@pytest.mark.usefixtures("no_sheet", "in_this_process")
+@pytest.mark.usefixtures("no_sheet")
 def test_one_bad_case_of_three_stops_no_other(patient: dict[str, Path], tmp_path: Path) -> None:
     good = given(patient) | {"ct": patient["ct"], "loads": ["lumbar_compression"]}
     cases = [
@@ -198,7 +191,7 @@ def test_one_bad_case_of_three_stops_no_other(patient: dict[str, Path], tmp_path
         good | {"out": tmp_path / "b", "site": "elbow"},
         good | {"out": tmp_path / "c", "weight_kg": 80.0},
     ]
-    first, second, third = steps.strengths(cases)
+    first, second, third = steps.strengths(cases, workers=0)
     assert isinstance(first, steps.StrengthCase)
     assert isinstance(second, str)
     assert "the site 'elbow' is not one trocar knows" in second
@@ -212,13 +205,17 @@ def test_what_nobody_foresaw_becomes_a_sentence_too(monkeypatch: pytest.MonkeyPa
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(steps, "strength_case", falls)
-    assert steps._outcome({}) == "it failed unforeseen (ZeroDivisionError: by zero)"
+    (told,) = steps.strengths([{}], workers=0)
+    assert told == "it stopped at a fault of the program (ZeroDivisionError)"
 
 
-def test_without_dask_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "dask", None)
-    with pytest.raises(InputError, match=r"pip install 'trocar\[cohort\]'"):
-        next(steps.strengths([]))
+def test_outcomes_come_in_the_order_of_the_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_they_end(work: Any, cases: Any, **how: Any) -> Iterator[farm.Outcome]:
+        for case in reversed(list(cases)):
+            yield farm.Outcome(name=case.name, state="failed", error=case.payload["ct"])
+
+    monkeypatch.setattr(farm, "run_all", as_they_end)
+    assert list(steps.strengths([{"ct": c} for c in "abc"])) == ["a", "b", "c"]
 
 
 @pytest.mark.slow
@@ -238,12 +235,11 @@ def test_the_demo_loads_the_bone_and_goes_on_where_it_cannot(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_processes_give_the_outcomes_in_order(tmp_path: Path) -> None:
-    pytest.importorskip("dask")
     cases = [{"ct": f"{n}.nii.gz", "site": "L3", "out": tmp_path / str(n)} for n in range(3)]
     told = list(steps.strengths(cases, workers=2))
     assert [str(t).split(".nii.gz")[0] for t in told] == ["0", "1", "2"]
-    with pytest.raises(InputError, match="0 workers"):
-        list(steps.strengths(cases, workers=0))
+    with pytest.raises(InputError, match="-1 workers"):
+        list(steps.strengths(cases, workers=-1))
 
 
 class Deadly:
@@ -257,7 +253,6 @@ class Deadly:
 def test_a_process_that_dies_takes_no_other_case_along(
     patient: dict[str, Path], tmp_path: Path
 ) -> None:
-    pytest.importorskip("dask")
     good = given(patient) | {"ct": patient["ct"], "loads": ["lumbar_compression"]}
     cases = [
         good | {"out": tmp_path / "a"},
@@ -267,7 +262,7 @@ def test_a_process_that_dies_takes_no_other_case_along(
     first, second, third = steps.strengths(cases, workers=2)
     assert isinstance(first, steps.StrengthCase)
     assert isinstance(second, str)
-    assert "came to a sudden end" in second
+    assert "its worker died 3 times" in second
     assert isinstance(third, steps.StrengthCase)
     assert third.strength.bearing("now").ratio == first.strength.bearing("now").ratio
     assert (tmp_path / "c" / "strength.html").is_file()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from trocar.pathway.ablation import AblationCase, ablate_lesion, write_ablation_
 from trocar.pathway.cement import AssessedCase, CementCase
 from trocar.pathway.runs import Progress, Spans
 from trocar.pathway.strength import StrengthCase, strength_of, write_strength_case
+from trocar.pathway.training import make_training, write_training
 from trocar.phantom import Phantom, make
 from trocar.phantom.cement import after
 from trocar.phantom.files import as_scan
@@ -38,6 +40,8 @@ class Carried:
     assessed: AssessedCase | None = None
     loaded: StrengthCase | None = None
     not_loaded: str = ""  # why the bone could not be loaded
+    # Kind of computation -> the files it was written to.
+    folders: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 def carry(
@@ -67,13 +71,19 @@ def carry(
     )  # fmt: skip
     files = pathway.write_case(out, planned, language=language, viewer=viewer, progress=plan)
     ablated = cemented = assessed = loaded = None
+    folders: dict[str, tuple[Path, ...]] = {}
+
+    def wrote(kind: str, done: Mapping[str, Path]) -> None:
+        files.update(done)
+        folders[kind] = tuple(dict.fromkeys(done.values()))
+
     last, not_loaded = 0.9 if strength else 1.0, ""
     if ablation and planned.plan.options:
         ablated = ablate_lesion(
             planned, device="rf_10", applicators=1, command=_COMMAND,
             progress=tell.during("", 0.3, 0.5 if cement else last),
         )  # fmt: skip
-        files |= write_ablation_case(out, ablated, language=language, viewer=viewer)
+        wrote("ablation", write_ablation_case(out, ablated, language=language, viewer=viewer))
     if cement and planned.plan.options:
         cemented, assessed = cement_and_look(
             planned, patient, runs=runs, seed=seed, progress=tell.during("", 0.5, last)
@@ -81,18 +91,20 @@ def carry(
     if strength:
         try:
             loaded = _load(planned, cemented, assessed, tell.during("", last, 0.98))
-            files |= write_strength_case(out, loaded, language=language, viewer=viewer)
+            wrote("strength", write_strength_case(out, loaded, language=language, viewer=viewer))
         except InputError as error:  # such as a bone that is not whole in the image
             not_loaded = str(error)
     if cemented is not None and assessed is not None:
         borne = None if loaded is None else loaded.strength
         cemented, assessed = replace(cemented, strength=borne), replace(assessed, strength=borne)
-        files |= cementing.write_cement(out, cemented, language=language, viewer=viewer)
-        files |= cementing.write_result(out, assessed, language=language, viewer=viewer)
+        how: dict[str, Any] = {"language": language, "viewer": viewer}
+        exercise = write_training(out, make_training(cemented))
+        wrote("leak forecast", cementing.write_cement(out, cemented, **how) | exercise)
+        wrote("assessment", cementing.write_result(out, assessed, **how))
     tell("sheet", 1.0)
     return Carried(
         planned=planned, files=files, ablated=ablated, cemented=cemented, assessed=assessed,
-        loaded=loaded, not_loaded=not_loaded,
+        loaded=loaded, not_loaded=not_loaded, folders=folders,
     )  # fmt: skip
 
 

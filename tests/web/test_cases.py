@@ -363,7 +363,7 @@ def test_the_curve_lies_within_its_picture_and_leaves_gaps_out() -> None:
 
 def test_a_specialist_finds_the_meeting(clients: dict[str, Any], lesion: Any) -> None:
     shown = page(clients["specialist"], lesion)
-    assert [name for name, _ in shown.context["special"]] == ["meeting"]
+    assert [name for name, _ in shown.context["special"]] == ["bench", "results", "meeting"]
     assert not shown.context["may_move"]
     assert f'/row/pain/{first("pain", lesion).uid}/"' not in shown.content.decode()
 

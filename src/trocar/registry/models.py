@@ -8,6 +8,7 @@ and a history of every state it was in.
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -208,9 +209,25 @@ class Job(models.Model):
     state = models.CharField(max_length=20, default="waiting")  # running, done, failed, cancelled
     step = models.TextField(blank=True, default="")
     fraction = models.FloatField(default=0.0)
+    begun_at = models.CharField(max_length=32, blank=True, default="")  # the last try
     ended_at = models.CharField(max_length=32, blank=True, default="")
     result = models.TextField(blank=True, default="")
     error = models.TextField(blank=True, default="")
+    tries = models.PositiveIntegerField(default=0)  # how often a worker began
+    log = models.TextField(blank=True, default="")  # lines with their time, no patient's value
+    claim = models.CharField(max_length=32, blank=True, default="")  # of the one who watches it
+    watched_at = models.CharField(max_length=32, blank=True, default="")
+
+    class Meta:
+        indexes = (models.Index(fields=["state"]),)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.state}"
+
+    @property
+    def seconds_left(self) -> int | None:
+        """As long again as the rest needs at the pace so far; None while there is no pace."""
+        if self.state != "running" or not self.begun_at or not 0 < self.fraction <= 1:
+            return None
+        gone = datetime.now(UTC) - datetime.fromisoformat(self.begun_at)
+        return round(gone.total_seconds() * (1 - self.fraction) / self.fraction)

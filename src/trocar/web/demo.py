@@ -384,11 +384,15 @@ class _Entering:
             image = Imaging(
                 image_id=f"{self.name}-{kind.lower()}", lesion_id=self.name, date=self.day(day),
                 modality=kind, purpose="planning" if kind == "CT" else "diagnosis",
-                slices=draw.randint(180, 420) if kind == "CT" else draw.randint(30, 60),
-                thickness_mm=1.0 if kind == "CT" else 3.0, deidentified=True,
+                deidentified=True, **self.picture("planning" if kind == "CT" else "diagnosis"),
             )  # fmt: skip
             self.put("images", image)
         return row
+
+    def picture(self, purpose: str) -> dict[str, Any]:
+        """What is known of an image study beside its day."""
+        slices = self.draw.randint(30, 60) if purpose == "diagnosis" else 310
+        return {"slices": slices, "thickness_mm": 3.0 if purpose == "diagnosis" else 1.0}
 
     def volume(self) -> float:
         """Volume of the lesion, ml."""
@@ -630,7 +634,7 @@ class _Entering:
         self.put(
             "images",
             Imaging(image_id=image, lesion_id=self.name, date=self.day(0), modality="CT",
-                    purpose="after", slices=310, thickness_mm=1.0, deidentified=True),
+                    purpose="after", deidentified=True, **self.picture("after")),
         )  # fmt: skip
         read = self.read(image, found)
         self.put("assessments", read, who="radiologist")
@@ -758,14 +762,32 @@ class _Computing(_Entering):
 
     def carry(self) -> None:
         """Up to the CT afterwards, which stands in the computer."""
-        from trocar.web import kept
+        from trocar import tasks
+        from trocar.web import bench, kept
 
-        for name, path in self.computed.files.items():
-            if path.suffix in (".html", ".json") and path.is_file():
-                self.hashes[name] = kept.keep(path.read_bytes(), path.suffix[1:]).partition(".")[0]
+        done = self.computed.assessed
+        self.scans = {"planning": self.computed.planned.scan}
+        if done is not None:
+            self.scans["after"] = done.post
+        self.pictures = {purpose: bench.keep_image(scan) for purpose, scan in self.scans.items()}
+        made = {"plan": tasks.kept_plan(self.computed.planned).files}
+        made |= {kind: tasks.packed(paths) for kind, paths in self.computed.folders.items()}
+        for name, data in made.items():
+            self.hashes[name] = kept.keep(data, "zip").partition(".")[0]
         super().carry()
         if self.of.state == "treated":
             self.assess()
+
+    def picture(self, purpose: str) -> dict[str, Any]:
+        """The synthetic CT, which is kept and can be looked at."""
+        if purpose not in self.pictures:
+            return super().picture(purpose)
+        grid = self.scans[purpose].volume.grid
+        thickness_mm = _rounded(grid.spacing_mm[0], 3)
+        return {
+            "sha256": self.pictures[purpose], "slices": grid.shape[0],
+            "thickness_mm": thickness_mm,
+        }  # fmt: skip
 
     def wall_defect(self) -> bool:
         """As found on the synthetic CT."""
@@ -807,12 +829,14 @@ class _Computing(_Entering):
         made = self.made = self.planned()
         row = self.cases.plan(self.lesion, made, who="radiologist", why="computed", parent=None)
         c = self.computed
-        self.ran("plan", c.planned.plan.run, "sheet", made.verdict)
+        self.ran("plan", c.planned.plan.run, "plan", made.verdict)
         if c.ablated is not None:
-            self.ran("ablation", c.ablated.run, "ablation sheet")
+            self.ran("ablation", c.ablated.run, "ablation")
         if c.cemented is not None:
             said = f"{made.cement_ml} ml planned; stop at {made.stop_ml} ml"
-            self.ran("leak forecast", c.cemented.run, "cement sheet", made.verdict, said)
+            self.ran("leak forecast", c.cemented.run, "leak forecast", made.verdict, said)
+        if c.loaded is not None:
+            self.ran("strength", c.loaded.run, "strength")
         if self.of.state == "treated":
             self.cases.approve(row, who="radiologist")
 
@@ -871,14 +895,14 @@ class _Computing(_Entering):
         done = self.computed.assessed
         assert done is not None
         fill = done.fill
-        self.ran("assessment", done.run, "result sheet")
+        self.ran("assessment", done.run, "assessment")
         full = fill.lesion_fill
         return Assessment(
             lesion_id=self.name, date=self.day(0), image_id=image, read_by="radiologist",
             cement_ml=_rounded(fill.volume_ml, 2), cement_low_ml=_rounded(fill.low_ml, 2),
             cement_high_ml=_rounded(fill.high_ml, 2),
             fill_fraction=None if full is None else _rounded(min(max(full, 0.0), 1.0), 2),
-            leak_found=bool(fill.leaks), result_sha256=self.hashes.get("result sheet"),
+            leak_found=bool(fill.leaks), result_sha256=self.hashes.get("assessment"),
             compartments=tuple(dict.fromkeys(_compartment(k.compartment) for k in fill.leaks)),
         )  # fmt: skip
 

@@ -14,9 +14,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trocar.errors import InputError
+
+if TYPE_CHECKING:
+    from trocar.farm import LocalFarm
 
 FIRST = "admin"
 THREADS = 8  # in each process
@@ -289,15 +292,43 @@ def run(host: str, port: int, processes: int | None = None) -> None:
         ) from error
     print(f"http://{'[' + host + ']' if ':' in host else host}:{listening.getsockname()[1]}/")
     print(f"{NOTICE} Stop with Ctrl-C.", flush=True)
-    jobs.recover()  # what a server that died left half-way can be asked for again
+    jobs.recover()  # what a server that died left half-way waits again, or is told
     connections.close_all()  # none is shared with another process
+    workers = start_workers()
     for _ in range((usual_processes() if processes is None else processes) - 1):
         if os.fork() == 0:
             _end_with(os.getppid())
             _answer(listening)
             os._exit(0)
     daily.start()
-    _answer(listening)
+    jobs.go_on()
+    try:
+        if workers is not None:
+            workers.keep(lambda sentence: print(sentence, file=sys.stderr, flush=True))
+        _answer(listening)
+    finally:
+        if workers is not None:
+            workers.close()
+
+
+def start_workers() -> LocalFarm | None:
+    """The workers of this machine, told to all processes that answer; None where others are named.
+
+    Without workers the pages answer all the same: one sentence says what is missing.
+    """
+    from trocar.farm import LocalFarm
+    from trocar.web import jobs
+
+    if os.environ.get(jobs.ADDRESS):
+        return None
+    try:
+        workers = LocalFarm(home() / "farm")
+        workers.start()
+    except InputError as error:
+        print(f"No plan or simulation can be computed: {error}.", file=sys.stderr, flush=True)
+        return None
+    os.environ[jobs.PLACE] = str(workers.place)
+    return workers
 
 
 def usual_processes() -> int:

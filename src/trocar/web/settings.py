@@ -7,6 +7,9 @@ TROCAR_TIMEZONE  where the clinic is, such as Asia/Hong_Kong; else as this machi
 TROCAR_HTTPS     1 behind a proxy that speaks HTTPS: cookies are then sent over HTTPS alone
 TROCAR_PROXY     that proxy's address when it is not on this machine
 TROCAR_OIDC      a JSON file that describes an OpenID Connect provider
+TROCAR_SCHEDULER tcp://host:port of a Dask scheduler that computes instead of this machine
+TROCAR_WORKERS   how many workers this machine starts; else one a core, as the memory reaches
+TROCAR_SILENCE_S seconds without a word after which a job is ended; else 900
 """
 
 from __future__ import annotations
@@ -151,10 +154,14 @@ CLINIC_TIME_ZONE = os.environ.get("TROCAR_TIMEZONE", "")  # ... and a day is the
 USE_THOUSAND_SEPARATOR = False
 
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [HERE / "static"]
+STATICFILES_DIRS: list[Any] = [HERE / "static"]
+_VIEWER = HERE.parent / "report" / "assets"  # brought in when the package is built, or not there
+if _VIEWER.is_dir():
+    STATICFILES_DIRS.append(("viewer", _VIEWER))
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 KEPT_FILES = HOME / "files"  # sheets and images, by their hash
+SCHEDULER_ADDRESS = os.environ.get("TROCAR_SCHEDULER", "")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
 FILE_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000  # a sheet of a procedure with hundreds of lines

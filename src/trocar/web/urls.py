@@ -11,7 +11,7 @@ from django.urls import include, path
 
 _PAGES = (
     "work", "cases", "plans", "meeting", "consent", "procedure", "visit", "complication", "audit",
-    "exchange", "people", "home",
+    "exchange", "people", "home", "training", "results", "upload", "bench",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -82,6 +82,9 @@ TITLES = {
     "exclusions": _("Exclusion"), "steps": _("Moved"),
 }  # fmt: skip
 SPECIAL = (
+    ("bench", _("Workbench"), (roles.SEE,)),
+    ("results", _("Results"), (roles.SEE,)),
+    ("upload", _("Add images"), (roles.MEET,)),
     ("meeting", _("Meeting"), (roles.MEET, roles.VOTE)),
     ("consent", _("Consent"), (roles.CONSENT,)),
     ("plan", _("Plan"), (roles.PLAN,)),
@@ -124,7 +127,7 @@ class Shown:
     short: str = ""  # in place of the facts, where one line says it all
     may_change: bool = False
     may_remove: bool = False
-    sheet: str = ""  # the hash of a sheet that is kept
+    sheet: str = ""  # the address of a sheet that is kept
     subs: list[Shown] = field(default_factory=list)
 
     @property
@@ -299,8 +302,7 @@ def _when(table: str, kept: Any, zero: date | None) -> tuple[float, str]:
 def _shown(
     request: HttpRequest, table: str, row: Any, kept: Any, lesion: Any, position: float, when: str
 ) -> Shown:
-    hashes = [getattr(kept, name, None) for name in _SHEETS]
-    sheet = next((h for h in hashes if h and files.holds(f"{h}.html")), "")
+    sheet = _sheet_of(lesion, table, row, kept)
     known = _facts(kept, leave_out=(*_IDS, *(_SHEETS if sheet else ()), "date", "day"))
     short = _short(table, kept)
     if short:
@@ -313,6 +315,23 @@ def _shown(
         and allowed(request, roles.CORRECT)
         and not (table == "consents" and kept.date is not None),  # one that was signed stays
     )  # fmt: skip
+
+
+# Where the sheet in a kept folder is shown.
+_SHEET_PAGES = {"plans": "plan-sheet", "runs": "run", "assessments": "assessment"}
+
+
+def _sheet_of(lesion: Any, table: str, row: Any, kept: Any) -> str:
+    """The address of what was computed for a row, "" when nothing is kept."""
+    for name in _SHEETS:
+        sha256 = getattr(kept, name, None)
+        if sha256 and files.holds(f"{sha256}.html"):
+            return reverse("case-sheet", args=[lesion.uid, sha256])
+        if sha256 and table in _SHEET_PAGES and files.holds(f"{sha256}.zip"):
+            if table == "runs" and kept.kind == "plan":
+                return ""  # its sheet is that of the plan's version
+            return reverse(_SHEET_PAGES[table], args=[lesion.uid, row.uid])
+    return ""
 
 
 def _facts(kept: Any, *, leave_out: Sequence[str]) -> list[tuple[str, str]]:

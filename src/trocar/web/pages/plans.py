@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -22,8 +23,9 @@ from trocar.web import cases
 from trocar.web.forms import initial_of, row_form
 from trocar.web.guard import case_of, needs
 
-# What an editor types; a computed plan's hash comes with its file.
+# What an editor types; a computed plan's hash comes with its file, and goes with what it tells.
 _TYPED = tuple(name for name in PLANNED if name != "plan_sha256")
+_OF_THE_PICTURE = ("route", "needles", "needle_gauge")
 _RowForm = row_form("plans", only=(*_TYPED, "why"))
 
 
@@ -89,9 +91,11 @@ def write(request: HttpRequest, uid: UUID) -> HttpResponse:
     if not why:
         form.add_error("why", gettext("Say in a few words what is planned and why."))
     base = {} if newest is None else {n: getattr(newest, n) for n in PLANNED}
-    # The hash belongs to the plan it was computed from, not to one typed over it.
-    base |= {"lesion_id": lesion.lesion_id, "number": 1, "plan_sha256": None, "why": why or None}
+    base |= {"lesion_id": lesion.lesion_id, "number": 1, "why": why or None}
     made = form.to_record(base) if form.is_valid() else None
+    if made is not None and any(getattr(made, n) != base.get(n) for n in _OF_THE_PICTURE):
+        # The hash belongs to the needle it was computed for, not to one typed over it.
+        made = replace(made, plan_sha256=None)
     if made is None or form.errors:
         return render(request, "plans/write.html", context, status=422)
     try:

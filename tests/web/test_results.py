@@ -1,0 +1,258 @@
+"""What was computed stands where it can be read, and nobody's version is lost by it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trocar import tasks
+from trocar.pathway import Planned, edits
+from trocar.phantom import make
+from trocar.phantom.files import as_scan
+from trocar.registry import store
+from trocar.registry.convert import to_record
+from trocar.registry.models import MODELS, ChainEvent, Job
+from trocar.web import bench, cases, jobs, kept, work_kinds
+
+
+@pytest.fixture(scope="module")
+def outlined() -> Planned:
+    """A synthetic patient's lesion with one needle by hand."""
+    patient = make("vertebra_l3", seed=0)
+    planned = edits.outlined(
+        as_scan(patient), patient.site, click_mm=patient.click_mm, labels=patient.labels,
+        case_id="one",
+    )  # fmt: skip
+    axes = planned.anatomy.axes
+    tip = planned.lesion.mask.centroid_mm
+    entry = tip + 90.0 * axes.posterior + 30.0 * axes.left
+    one = edits.Live(planned).measure(entry_mm=entry, target_mm=tip)
+    return edits.with_needle(planned, one)
+
+
+@pytest.fixture
+def files(settings: Any, tmp_path: Path) -> Path:
+    settings.KEPT_FILES = tmp_path / "files"
+    settings.JOBS_HERE = True
+    return tmp_path
+
+
+@pytest.fixture
+def on_bench(files: Path, lesion: Any, outlined: Planned, people: Any) -> Any:
+    """A lesion whose CT and plan are kept."""
+    from trocar.model.care import Imaging
+
+    image = Imaging(
+        image_id="one", lesion_id=lesion.lesion_id, modality="CT", purpose="planning",
+        sha256=bench.keep_image(outlined.scan),
+    )  # fmt: skip
+    cases.save("images", image, who="radiologist", why="added", study=lesion.study)
+    bench.keep_version(
+        lesion, outlined, who="radiologist", why="drawn", parent=bench.last_number(lesion)
+    )
+    return lesion
+
+
+def test_a_plan_comes_back_as_it_was_drawn(on_bench: Any, outlined: Planned) -> None:
+    found = bench.newest(on_bench)
+    assert found is not None
+    row, case = found
+    assert bench.planned(row) is case  # held, not read twice
+    assert [o.depth_mm for o in case.plan.options] == [o.depth_mm for o in outlined.plan.options]
+    told = to_record(row)
+    best = outlined.plan.best
+    assert best is not None
+    assert told.route == best.route.replace("_", " ")
+    assert told.verdict == best.verdict.value.replace("note", "ok")
+    assert told.needles == 1
+
+
+def test_a_plan_without_a_needle_is_never_ok(outlined: Planned) -> None:
+    bare = edits.without_needle(outlined, 0)
+    assert bench.said_of(bare) == {
+        "route": None, "needles": None, "needle_gauge": None, "verdict": "unknown",
+    }  # fmt: skip
+
+
+def test_who_edits_an_old_version_is_told(on_bench: Any, outlined: Planned) -> None:
+    parent = bench.last_number(on_bench)
+    bench.keep_version(on_bench, outlined, who="radiologist", why="moved", parent=parent)
+    with pytest.raises(store.Conflict, match="radiologist changed this"):
+        bench.keep_version(on_bench, outlined, who="specialist", why="moved", parent=parent)
+
+
+def test_a_typed_edit_keeps_the_needle_it_does_not_touch(on_bench: Any, clients: Any) -> None:
+    address = f"/case/{on_bench.uid}/plan/new/"
+    row = MODELS["plans"].objects.filter(lesion=on_bench).latest("number")
+    typed = {
+        "parent": row.number, "why": "more cement", "techniques": ["cement"], "route": row.route,
+        "needles": row.needles, "needle_gauge": row.needle_gauge or "", "cement_ml": "2.5",
+        "verdict": row.verdict,
+    }  # fmt: skip
+    assert clients["radiologist"].post(address, typed).status_code == 302
+    new = MODELS["plans"].objects.filter(lesion=on_bench).latest("number")
+    assert (new.cement_ml, new.plan_sha256) == (2.5, row.plan_sha256)
+    typed |= {"parent": new.number, "route": "parapedicular"}
+    assert clients["radiologist"].post(address, typed).status_code == 302
+    assert MODELS["plans"].objects.filter(lesion=on_bench).latest("number").plan_sha256 is None
+    found = bench.newest(on_bench)  # the picture goes on from the last computed one
+    assert found is not None
+    assert found[0].number == new.number
+
+
+def made_run(files: bytes = b"") -> tasks.Made:
+    import io
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("cement.html", "<!doctype html><title>cement</title><p>the sheet")
+        archive.writestr("cement.zh-Hant.html", "<!doctype html><title>x</title><p>骨水泥")
+        told = {"target_ml": 1.31, "plan": {"cement": {"name": "low viscosity"}, "stop_ml": 2.04}}
+        archive.writestr("cement.json", json.dumps(told))
+        archive.writestr("extra.bin", files)
+    return tasks.Made(
+        files=out.getvalue(),
+        told={
+            "kind": "leak forecast", "verdict": "caution", "cement": "low viscosity",
+            "target_ml": 1.31, "stop_ml": 2.04, "started": "2026-01-02T03:04:05+00:00",
+            "seconds": 12.34, "seed": 7, "version": "0.1.0", "inputs_sha256": "a" * 64,
+            "facts_sha256": "b" * 64,
+        },
+    )  # fmt: skip
+
+
+def test_a_run_and_its_sheet_are_read_and_logged(on_bench: Any, clients: Any) -> None:
+    told = work_kinds._keep_run(
+        {"lesion": str(on_bench.uid), "parent": 1}, "radiologist", made_run()
+    )
+    uid = json.loads(told)["run"]
+    page = clients["radiologist"].get(f"/case/{on_bench.uid}/results/").content.decode()
+    assert f"/case/{on_bench.uid}/run/{uid}/" in page
+    assert "low viscosity: 1.3 ml planned; stop at 2.0 ml" in page
+    page = clients["radiologist"].get(f"/case/{on_bench.uid}/run/{uid}/").content.decode()
+    row = MODELS["runs"].objects.get(uid=uid)
+    address = f"/case/{on_bench.uid}/result/{row.result_sha256}/cement.html"
+    assert f'src="{address}"' in page
+    assert ChainEvent.objects.filter(kind="view", subject=f"runs:{uid}").count() == 1
+    sheet = clients["radiologist"].get(address)
+    assert b"the sheet" in sheet.content
+    policy = sheet["Content-Security-Policy"]
+    assert "sandbox allow-scripts" in policy
+    assert "allow-same-origin" not in policy
+    assert "default-src 'none'" in policy
+    chinese = clients["radiologist"].get(
+        f"/case/{on_bench.uid}/run/{uid}/", headers={"accept-language": "zh-hant"}
+    )
+    assert "cement.zh-Hant.html" in chinese.content.decode()
+
+
+def test_only_sheets_of_this_lesion_are_shown(on_bench: Any, clients: Any) -> None:
+    told = work_kinds._keep_run(
+        {"lesion": str(on_bench.uid), "parent": 1}, "radiologist", made_run(b"1")
+    )
+    row = MODELS["runs"].objects.get(uid=json.loads(told)["run"])
+    other = MODELS["lesions"].objects.exclude(pk=on_bench.pk).first()
+    see = clients["radiologist"]
+    for path in (
+        f"/case/{other.uid}/result/{row.result_sha256}/cement.html",
+        f"/case/{on_bench.uid}/result/{row.result_sha256}/cement.json",
+        f"/case/{on_bench.uid}/result/{row.result_sha256}/none.html",
+        f"/case/{on_bench.uid}/result/{'0' * 64}/cement.html",
+        f"/case/{other.uid}/run/{row.uid}/",
+    ):
+        assert see.get(path).status_code == 404, path
+
+
+def test_a_run_is_taken_over_into_the_plan(on_bench: Any, clients: Any) -> None:
+    told = work_kinds._keep_run(
+        {"lesion": str(on_bench.uid), "parent": 1}, "radiologist", made_run(b"2")
+    )
+    uid = json.loads(told)["run"]
+    last = MODELS["plans"].objects.filter(lesion=on_bench).latest("number")
+    cases.approve(last, who="radiologist")
+    address = f"/case/{on_bench.uid}/run/{uid}/take/"
+    answer = clients["radiologist"].post(address, {"parent": last.number})
+    assert answer.status_code == 302
+    new = to_record(MODELS["plans"].objects.filter(lesion=on_bench).latest("number"))
+    assert (new.cement, new.cement_ml, new.stop_ml) == ("low viscosity", 1.3, 2.0)
+    assert new.plan_sha256 == last.plan_sha256
+    assert not new.approved
+    last.refresh_from_db()
+    assert to_record(last).revoked_at
+    clash = clients["radiologist"].post(address, {"parent": last.number}, follow=True)
+    assert "changed this" in clash.content.decode()
+
+
+def test_a_result_that_comes_too_late_waits(on_bench: Any, clients: Any, outlined: Planned) -> None:
+    """Somebody made a version while the search ran: theirs stands, the result is kept."""
+    parent = bench.last_number(on_bench)
+    bench.keep_version(on_bench, outlined, who="specialist", why="moved", parent=parent)
+    asked = {"lesion": str(on_bench.uid), "parent": parent, "why": "searched"}
+    told = work_kinds._keep_plan(
+        asked, "radiologist", tasks.kept_plan(edits.preferred(outlined, 0))
+    )
+    result = json.loads(told)
+    assert result["by"] == "specialist"
+    assert kept.holds(result["waiting"])
+    assert bench.last_number(on_bench) == result["number"]
+    job = Job.objects.create(
+        kind="search", asked_by="radiologist", asked_at="2026-01-02T03:04:05+00:00",
+        parameters=asked, state="done", result=told, fraction=1.0,
+    )  # fmt: skip
+    see = clients["radiologist"]
+    page = see.get(f"/case/{on_bench.uid}/job/{job.uid}/").content.decode()
+    assert "specialist made version" in page
+    see.post(f"/case/{on_bench.uid}/job/{job.uid}/take/", {"parent": result["number"]})
+    assert bench.last_number(on_bench) == result["number"] + 1
+
+
+def test_a_job_tells_the_workbench_and_another_lesion_nothing(on_bench: Any, clients: Any) -> None:
+    job = Job.objects.create(
+        kind="search", asked_by="radiologist", asked_at="2026-01-02T03:04:05+00:00",
+        parameters={"lesion": str(on_bench.uid)}, state="failed", error="no needle fits",
+    )  # fmt: skip
+    see = clients["radiologist"]
+    told = see.get(f"/case/{on_bench.uid}/job/{job.uid}/?json").json()
+    assert (told["state"], told["error"]) == ("failed", "no needle fits")
+    other = MODELS["lesions"].objects.exclude(pk=on_bench.pk).first()
+    assert see.get(f"/case/{other.uid}/job/{job.uid}/").status_code == 404
+
+
+@pytest.mark.slow
+def test_a_sheet_is_drawn_once_and_then_read(
+    on_bench: Any, clients: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    row = MODELS["plans"].objects.filter(lesion=on_bench).latest("number")
+    see = clients["radiologist"]
+    address = f"/case/{on_bench.uid}/plan/{row.uid}/sheet/"
+    with django_capture_on_commit_callbacks(execute=True):
+        assert "/job/" in see.get(address)["Location"]
+    assert Job.objects.get(kind="sheet").state == "done"
+    page = see.get(address).content.decode()
+    assert f"/case/{on_bench.uid}/plan/{row.uid}/sheet.html" in page
+    assert see.get(f"/case/{on_bench.uid}/plan/{row.uid}/sheet.html").status_code == 200
+    assert Job.objects.filter(kind="sheet").count() == 1
+
+
+def test_work_asks_for_what_it_needs(
+    on_bench: Any, outlined: Planned, django_capture_on_commit_callbacks: Any
+) -> None:
+    asked = work_kinds.SEARCH.gather({"lesion": str(on_bench.uid), "count": 3, "seed": 9})
+    assert asked.options == {"count": 3}
+    assert tasks.open_scan(asked.scan.place).sha256 == outlined.scan.sha256
+    assert asked.scan.data is None
+    gone = {"lesion": "00000000-0000-0000-0000-000000000000"}
+    with django_capture_on_commit_callbacks(execute=True):
+        cut = jobs.submit("search", gone, "radiologist")
+    cut.refresh_from_db()
+    assert cut.error == "the lesion is no longer in the registry"
+
+
+def test_the_two_scans_are_kept_apart(on_bench: Any, outlined: Planned) -> None:
+    other = replace(outlined.scan, sha256="0" * 64)
+    assert bench.keep_image(other) != bench.keep_image(outlined.scan)

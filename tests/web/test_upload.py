@@ -1,0 +1,256 @@
+"""Images come in file by file, are freed of names, and are refused at the first sign of harm."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from trocar.registry.convert import to_record
+from trocar.registry.models import MODELS, Job
+from trocar.web import arrivals, bench
+
+NAME, HOSPITAL = "Chan^Tai Man", "St Elsewhere"
+
+
+def ct(slices: int = 6, *, series: str = "", study: str = "") -> list[bytes]:
+    """A small CT of a person, one file a slice."""
+    series, study, frame = series or generate_uid(), study or generate_uid(), generate_uid()
+    made = []
+    for k in range(slices):
+        ds = Dataset()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CTImageStorage
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid()
+        ds.PatientName, ds.PatientID, ds.PatientBirthDate = NAME, "HK1234567", "19520304"
+        ds.InstitutionName, ds.PatientComments = HOSPITAL, f"{NAME} <script>alert(1)</script>"
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, series
+        ds.FrameOfReferenceUID, ds.Modality, ds.ImageType = frame, "CT", ["ORIGINAL", "PRIMARY"]
+        ds.StudyDate = ds.SeriesDate = "20260102"
+        ds.PatientPosition, ds.InstanceNumber, ds.KVP = "HFS", k + 1, "120"
+        ds.ImageOrientationPatient, ds.PixelSpacing = [1, 0, 0, 0, 1, 0], [0.8, 0.8]
+        ds.ImagePositionPatient, ds.SliceThickness = [-12.0, -12.0, 1.5 * k], "1.5"
+        ds.Rows = ds.Columns = 32
+        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+        ds.RescaleSlope, ds.RescaleIntercept = "1", "0"
+        values = np.full((32, 32), -1000, np.int16)
+        values[8:24, 8:24] = 40 + 10 * k
+        ds.PixelData = values.tobytes()
+        out = io.BytesIO()
+        pydicom.dcmwrite(out, ds, enforce_file_format=True)
+        made.append(out.getvalue())
+    return made
+
+
+@pytest.fixture
+def home(settings: Any, tmp_path: Path) -> Path:
+    settings.KEPT_FILES = tmp_path / "files"
+    settings.JOBS_HERE = True
+    return tmp_path
+
+
+class Sender:
+    """A browser that sends as the page does."""
+
+    def __init__(self, client: Any, lesion: Any, committed: Any) -> None:
+        self.client, self.base, self.committed = client, f"/case/{lesion.uid}/upload/", committed
+        self.to = client.post(f"{self.base}begin/").json()
+
+    def send(self, number: int, data: bytes, ending: str = ".dcm", **where: Any) -> Any:
+        query = "&".join(f"{k}={v}" for k, v in where.items())
+        return self.client.post(
+            f"{self.to['file']}{number}/?{query}", data, content_type="application/octet-stream",
+            headers={"x-ending": ending},
+        )  # fmt: skip
+
+    def end(self, **about: str) -> Any:
+        with self.committed(execute=True):
+            told = {"purpose": "planning", "date": "2026-01-02", "series": ""} | about
+            return self.client.post(self.to["end"], told)
+
+
+@pytest.fixture
+def sender(
+    home: Path, lesion: Any, clients: Any, django_capture_on_commit_callbacks: Any
+) -> Sender:
+    return Sender(clients["coordinator"], lesion, django_capture_on_commit_callbacks)
+
+
+def everything_below(place: Path) -> bytes:
+    return b"".join(p.read_bytes() for p in place.rglob("*") if p.is_file())
+
+
+def test_a_ct_comes_in_without_its_names(sender: Sender, lesion: Any, home: Path) -> None:
+    slices = ct()
+    for n, data in enumerate(slices):
+        assert sender.send(n, data).json() == {"whole": True}
+    answer = sender.end()
+    assert answer.status_code == 200, answer.content
+    job = Job.objects.get(kind="read")
+    assert (job.state, job.error) == ("done", "")
+    row = MODELS["images"].objects.get(uid=json.loads(job.result)["image"])
+    record = to_record(row)
+    assert (record.purpose, record.date, record.slices) == ("planning", "2026-01-02", 6)
+    assert record.deidentified is True
+    scan = bench.scan(row)
+    assert scan.volume.values.shape == (6, 32, 32)
+    assert [int(v) for v in scan.volume.values[:, 16, 16]] == [40, 50, 60, 70, 80, 90]
+    assert scan.volume.grid.spacing_mm == pytest.approx((1.5, 0.8, 0.8))
+    # Nothing waits any more, and no name is left where images are kept.
+    assert not list((home / "arriving").iterdir())
+    left = everything_below(home / "files")
+    for told in (NAME, HOSPITAL, "HK1234567", "19520304", "script", "Chan"):
+        assert told.encode() not in left
+    uids = {pydicom.dcmread(io.BytesIO(d)).SOPInstanceUID for d in slices}
+    assert not any(str(uid).encode() in left for uid in uids)
+    # The way back is kept apart, and readable by the site's owner alone.
+    key = arrivals.key_place()
+    assert key.stat().st_mode & 0o077 == 0
+    assert home / "files" not in key.parents
+
+
+def test_a_zip_comes_in_pieces(sender: Sender) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for n, data in enumerate(ct()):
+            archive.writestr(f"CT/{NAME}/{n}.dcm", data)
+    data, middle = out.getvalue(), len(out.getvalue()) // 2
+    assert not sender.send(0, data[:middle], ".zip", at=0, of=len(data)).json()["whole"]
+    assert sender.send(0, data[middle:], ".zip", at=middle, of=len(data)).json()["whole"]
+    sender.end()
+    job = Job.objects.get(kind="read")
+    assert (job.state, job.error) == ("done", "")
+
+
+def test_pieces_that_do_not_follow_each_other_are_refused(sender: Sender) -> None:
+    data = ct(1)[0]
+    sender.send(0, data[:200], at=0, of=len(data))
+    answer = sender.send(0, data[300:], at=300, of=len(data))
+    assert answer.status_code == 422
+    assert "a piece at 300 came where 200 was expected" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("data", "ending", "said"),
+    [
+        (b"\0" * 100_000, ".dcm", "nothing but zeros"),
+        (b"hello, I am no image at all", ".dcm", "expected DICOM"),
+        (b"PK\x03\x04" + b"\0" * 100, ".dcm", "archive"),
+        (b"MZ" + b"\0" * 100, ".zip", "is no zip"),
+        (b"", ".dcm", "a size that is none"),
+    ],
+)
+def test_the_first_block_shows_what_is_none(
+    sender: Sender, home: Path, data: bytes, ending: str, said: str
+) -> None:
+    answer = sender.send(0, data, ending)
+    assert answer.status_code == 422
+    assert said in answer.json()["error"]
+    left = [p for p in (home / "arriving").rglob("*") if p.is_file() and p.name != "about.json"]
+    assert not left
+
+
+def test_what_is_no_ct_is_refused_and_taken_away(sender: Sender, home: Path) -> None:
+    for n, data in enumerate(ct(3)):
+        ds = pydicom.dcmread(io.BytesIO(data))
+        ds.Modality, ds.SOPClassUID = "MR", "1.2.840.10008.5.1.4.1.1.4"
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+        out = io.BytesIO()
+        pydicom.dcmwrite(out, ds)
+        sender.send(n, out.getvalue())
+    sender.end()
+    job = Job.objects.get(kind="read")
+    assert job.state == "failed"
+    assert "no CT came" in job.error
+    assert NAME not in job.error
+    assert not list((home / "arriving").iterdir())
+
+
+def test_of_several_series_one_is_chosen_without_sending_again(sender: Sender) -> None:
+    study = generate_uid()
+    both = ct(study=study) + ct(9, study=study)
+    for n, data in enumerate(both):
+        sender.send(n, data)
+    sender.end()
+    job = Job.objects.get(kind="read")
+    assert "there are 2 CT series" in job.error
+    sender.end(series="2")
+    job = Job.objects.filter(kind="read").latest("pk")
+    assert (job.state, job.error) == ("done", "")
+
+
+def test_a_path_in_a_zip_leads_nowhere(sender: Sender, home: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("../../outside.dcm", ct(1)[0])
+    data = out.getvalue()
+    sender.send(0, data, ".zip", at=0, of=len(data))
+    sender.end()
+    job = Job.objects.get(kind="read")
+    assert job.state == "failed"
+    assert "points outside" in job.error
+    assert not list(home.rglob("outside.dcm"))
+
+
+def test_more_than_is_told_is_not_taken(sender: Sender) -> None:
+    answer = sender.send(0, ct(1)[0], at=0, of=10)
+    assert answer.status_code == 422
+    answer = sender.send(0, ct(1)[0], at=0, of=arrivals.LARGEST + 1)
+    assert "more than 4 GB" in answer.json()["error"]
+    assert sender.send(arrivals.MOST_FILES, ct(1)[0]).status_code == 422
+    assert sender.send(0, ct(1)[0], at="x", of=3).status_code == 422
+
+
+def test_who_did_not_begin_it_cannot_add_to_it(sender: Sender, clients: Any, lesion: Any) -> None:
+    address = f"{sender.to['file']}0/"
+    body = {"data": ct(1)[0], "content_type": "application/octet-stream"}
+    assert clients["radiologist"].post(address, **body).status_code == 422
+    assert clients["researcher"].post(address, **body).status_code == 403
+    other = MODELS["lesions"].objects.exclude(pk=lesion.pk).first()
+    moved = address.replace(str(lesion.uid), str(other.uid))
+    assert clients["coordinator"].post(moved, **body).status_code == 422
+
+
+def test_a_day_to_come_and_no_purpose_are_told(sender: Sender) -> None:
+    sender.send(0, ct(1)[0])
+    assert "has not come yet" in sender.end(date="2999-01-01").json()["error"]
+    assert "what the CT is for" in sender.end(purpose="").json()["error"]
+
+
+def test_without_scripts_one_file_is_sent_by_the_form(
+    home: Path, lesion: Any, clients: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for n, data in enumerate(ct()):
+            archive.writestr(f"{n}.dcm", data)
+    out.seek(0)
+    out.name = "ct.zip"
+    see, base = clients["coordinator"], f"/case/{lesion.uid}/upload/"
+    assert see.get(base).status_code == 200
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = see.post(f"{base}whole/", {"file": out, "purpose": "after", "date": ""})
+    assert answer.status_code == 302, answer.content[:3000]
+    assert Job.objects.get(kind="read").error == ""
+    assert MODELS["images"].objects.get(lesion=lesion, purpose="after").date is None
+    nothing = see.post(f"{base}whole/", {"purpose": "after"})
+    assert nothing.status_code == 422
+    assert "No file came" in nothing.content.decode()
+
+
+def test_what_nobody_took_in_goes(sender: Sender, home: Path, monkeypatch: Any) -> None:
+    sender.send(0, ct(1)[0])
+    assert len(list((home / "arriving").iterdir())) == 1
+    monkeypatch.setattr(arrivals, "_KEEP_S", -1)
+    arrivals.forget_old()
+    assert not list((home / "arriving").iterdir())
