@@ -1,7 +1,7 @@
 """One lesion from its CT to its result at the workbench, as a radiologist does it, in Chromium.
 
-Real images where the development data lie beside the checkout, else a synthetic patient. The
-server is the one that clinics start, with its own workers.
+A synthetic patient; a real CT where TROCAR_WORKBENCH_CT names the folder of the development data.
+The server is the one that clinics start, with its own workers.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class Patient:
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Patient:
-    real = Path(__file__).resolve().parents[3] / "shared/data/04_l1_lytic_cement_semisynthetic"
-    if real.is_dir():
+    real = Path(os.environ.get("TROCAR_WORKBENCH_CT", "")) / "04_l1_lytic_cement_semisynthetic"
+    if real.is_dir():  # a quarter of an hour: asked for by name, not in every run
         return Patient(
             before=real / "pre_ct.nii.gz", after=real / "post_ct.nii.gz", site="L1",
             click_mm=(18.33, 43.60, -281.92), lesion_ml=5.343, cement_ml=4.1,
