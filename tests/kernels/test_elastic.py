@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -129,6 +132,32 @@ def test_product_equals_scikit_fem() -> None:
         expected[a][node] = force[basis.nodal_dofs[a]]
     body = Body(young, nu, spacing_mm=h, held=hold(face_nodes(young.shape, 0, 0)))
     assert np.abs(body.internal_n(u) - expected).max() < 1e-12 * np.abs(expected).max()
+
+
+_APART = """
+import numpy as np
+from trocar.kernels.bricks import product
+shape = (9, 8, 300)
+draw = np.random.default_rng(0)
+u = draw.normal(size=(3, *(n + 1 for n in shape)))
+lame, shear = draw.uniform(1, 2, shape), draw.uniform(1, 2, shape)
+out = np.zeros_like(u)
+product(u, lame, shear, np.ones(3), out)
+print(float(np.abs(out).sum()).hex())
+"""
+
+
+def test_scratch_is_held_as_long_as_it_is_used() -> None:
+    # Where whatever is let go leaves the process at once, a use after that ends it.
+    told = []
+    for threshold in ("4096", "1000000000"):
+        surroundings = os.environ | {"MALLOC_MMAP_THRESHOLD_": threshold}
+        done = subprocess.run(
+            [sys.executable, "-c", _APART], env=surroundings, capture_output=True, text=True
+        )
+        assert done.returncode == 0
+        told.append(done.stdout)
+    assert told[0] == told[1]
 
 
 def test_many_voxels_on_all_threads_give_what_one_thread_gives() -> None:

@@ -118,6 +118,11 @@ class Tab:
         for _ in range(times):
             self.page.keyboard.press(key)
 
+    def measured(self) -> None:
+        """Wait until the numbers are those of the needle as it lies."""
+        self.page.wait_for_timeout(60)
+        self.page.wait_for_selector("#bench[data-asking=no]")
+
     def drag(self, start: tuple[float, float], by: tuple[float, float], steps: int = 8) -> None:
         mouse = self.page.mouse
         mouse.move(*start)
@@ -270,12 +275,11 @@ def test_the_pictures_left_is_the_patients_right(browsers: Callable[..., Tab]) -
 
 def shown(tab: Tab) -> dict[str, tuple[str, str]]:
     """Structure -> distance and verdict, as the page prints them for the needle that is moved."""
-    rows = tab.page.locator("#live .margins tbody tr")
-    out = {}
-    for cells in rows.all():
-        name, distance, _, verdict = (c.strip() for c in cells.locator("th, td").all_inner_texts())
-        out[name] = (distance, verdict)
-    return out
+    rows = tab.page.evaluate(
+        """() => [...document.querySelectorAll("#live .margins tbody tr")]
+        .map(r => [...r.children].map(c => c.innerText.trim()))"""
+    )
+    return {name: (distance, verdict) for name, distance, _, verdict in rows}
 
 
 @pytest.mark.skipif(viewer.assets() is None, reason="the viewer was not installed")
@@ -295,7 +299,7 @@ def test_a_needle_is_dragged_until_it_turns_red(browsers: Callable[..., Tab]) ->
     tab.drag(tab.middle("#stage .pane[data-plane=axial] circle.hold.target"), (-5, 55), steps=12)
     tab.page.wait_for_selector("#bench[data-verdict=stop]")
     tab.page.mouse.up()
-    tab.page.wait_for_timeout(800)
+    tab.measured()
     after = shown(tab)
     assert after["spinal canal"][1] == "✕ stop"
     assert before["spinal canal"][1] != after["spinal canal"][1]
@@ -310,10 +314,9 @@ def test_a_needle_is_dragged_until_it_turns_red(browsers: Callable[..., Tab]) ->
     tab.press("t")
     for _ in range(40):
         tab.press("ArrowUp")
-        tab.page.wait_for_timeout(120)
+        tab.measured()
         if tab.page.get_attribute("#bench", "data-verdict") != "stop":
             break
-    tab.page.wait_for_timeout(800)
     assert tab.page.get_attribute("#bench", "data-verdict") != "stop"
     tab.page.fill("#why-needle", "away from the canal")
     tab.page.click("[data-act=keep-needle]")
@@ -393,7 +396,7 @@ def test_without_webgl_everything_can_be_done(browsers: Callable[..., Tab]) -> N
     before = tab.page.locator("#live .numbers").inner_text()
     tab.drag(tab.middle(hold), (25, 0))
     tab.page.mouse.up()
-    tab.page.wait_for_timeout(1500)
+    tab.measured()
     assert tab.page.locator("#live .numbers").inner_text() != before
     tab.page.click("[data-act=drop-needle]")
     assert not tab.complaints

@@ -20,8 +20,7 @@ import pytest
 
 from trocar import phantom
 from trocar.io.formats import write_volume
-from trocar.phantom.cement import after, main_part
-from trocar.phantom.cement import inject as filled
+from trocar.phantom.cement import fine, inject, main_part, scan_grid
 from trocar.phantom.files import write
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -69,7 +68,6 @@ class Patient:
     after: Path
     site: str
     click_mm: tuple[float, float, float]
-    lesion_ml: float
     cement_ml: float
 
 
@@ -79,18 +77,18 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Patient:
     if real.is_dir():  # a quarter of an hour: asked for by name, not in every run
         return Patient(
             before=real / "pre_ct.nii.gz", after=real / "post_ct.nii.gz", site="L1",
-            click_mm=(18.33, 43.60, -281.92), lesion_ml=5.343, cement_ml=4.1,
+            click_mm=(18.33, 43.60, -281.92), cement_ml=4.1,
         )  # fmt: skip
     folder = tmp_path_factory.mktemp("patient")
     made = phantom.make("vertebra_l3", seed=0)
     files = write(folder, made)
-    cement = filled(made.name, main_part(made, np.random.default_rng(0), 14.0))
-    later = after(made.name, cement, seed=0)
+    drawn = fine(made.name, seed=0)
+    cement = {"in the bone": main_part(drawn, np.random.default_rng(0), 14.0)}
+    later = inject(drawn, cement, scan_grid(drawn, (1.0, 0.8, 0.8)))
     x, y, z = (float(v) for v in made.click_mm)
     return Patient(
         before=files["ct"], after=write_volume(folder / "after.nii.gz", later.ct), site="L3",
-        click_mm=(x, y, z), lesion_ml=phantom.truth(made)["volume_ml"],
-        cement_ml=cement.volume_ml,
+        click_mm=(x, y, z), cement_ml=later.volume_ml,
     )  # fmt: skip
 
 

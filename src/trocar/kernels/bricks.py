@@ -239,6 +239,8 @@ def _product_planes(
         borrowed(u), borrowed(lame), borrowed(shear), ratio, borrowed(rows), borrowed(carry),
         borrowed(out), first, last,
     )  # fmt: skip
+    # An array is let go after its last use in sight: that is here, and not before the call.
+    rows[0] = carry[0, 0, 0]
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")

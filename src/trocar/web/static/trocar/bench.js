@@ -296,6 +296,7 @@ async function ask() {
   if (!needle || !needle.entry || !needle.target || lengthOf(needle) < 1) return;
   asking = true;
   again = false;
+  root.dataset.asking = "yes";
   try {
     const began = performance.now();
     const told = await post(root.dataset.measure, {
@@ -318,6 +319,7 @@ async function ask() {
     $("live").textContent = error.message;
   } finally {
     asking = false;
+    root.dataset.asking = "no";
     if (again) ask();
   }
 }
