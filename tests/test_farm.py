@@ -249,6 +249,23 @@ def _first_byte(address: str, context: ssl.SSLContext) -> bytes:
 
 
 @pytest.mark.slow
+def test_it_begins_when_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", SHARED)
+    lazy, said = LocalFarm(tmp_path, 1), list[str]()
+    lazy.prepare()
+    lazy.keep(said.append)
+    time.sleep(1.0)
+    assert lazy._process is None
+    way = farm.Line(lazy.place)
+    try:
+        assert way.one(work, {"n": 3}).value == 9
+    finally:
+        way.close()
+        lazy.close()
+    assert said == []
+
+
+@pytest.mark.slow
 def test_when_the_farm_dies_it_comes_again_and_nothing_is_lost(
     local: LocalFarm, line: farm.Line
 ) -> None:

@@ -185,13 +185,14 @@ def run_cohort(
     }  # fmt: skip
 
     def written() -> Cohort:
-        rows = tuple(_full(r) for r in sorted(by_name.values(), key=_worst_first))
+        rows = sorted(by_name.values(), key=_worst_first)
         run = clock.run(
             inputs={place.name: _hash(place)} | hashes.used(home),
             parameters={"do": do, "cases": len(asked), **options},
             seed=seed,
         )
-        return Cohort(rows=rows, files=_written(whole, do, rows, language, run))
+        files = _written(whole, do, rows, language, run)
+        return Cohort(rows=tuple(_full(r) for r in rows), files=files)
 
     try:
         for outcome in farm.run_all(
@@ -313,7 +314,8 @@ def _needle(planned: Planned) -> dict[str, Any]:
     best = plan.best
     if best is None:
         reasons = "; ".join(f"{r.route}: {r.reason}" for r in plan.refusals)
-        return row | {"verdict": "stop", "gravest": f"no needle is safe ({reasons})"}
+        none = f"no needle is safe ({reasons})"
+        return row | {"verdict": "stop", "gravest": none, "finding": None}
     worst = best.worst
     return row | {
         "verdict": _GRADES[best.verdict],
@@ -326,10 +328,14 @@ def _needle(planned: Planned) -> dict[str, Any]:
 
 
 def _gravest(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The gravest finding, as a sentence and with its numbers apart for another language."""
+    from trocar.io.exports import plain
+
     first = next(iter(gravest_first(tuple(findings))), None)
     if first is None or first.gravity is Gravity.NOTE:
         return {"verdict": "ok", "gravest": ""}
-    return {"verdict": _GRADES[first.gravity], "gravest": str(first)}
+    found = {"message": first.message, "values": plain(first.values)}
+    return {"verdict": _GRADES[first.gravity], "gravest": str(first), "finding": found}
 
 
 def _arguments(row: Mapping[str, str], home: Path) -> dict[str, Any]:
@@ -500,14 +506,16 @@ def _written(
     sheet = io.StringIO(newline="")
     table = csv.writer(sheet, lineterminator="\n")
     table.writerow(RESULTS)
-    for row in rows:
+    full = [_full(row) for row in rows]
+    for row in full:
         cells = (tuple(v) if isinstance(v, list) else v for v in row.values())
         table.writerow([unparse(v) for v in cells])
+    told = [one | {"finding": row.get("finding")} for one, row in zip(full, rows)]
     return {
         "table": write_text(out / "cohort.csv", "\ufeff" + sheet.getvalue()),
-        "record": write_json(out / "cohort.json", {"run": run, "cases": rows}),
+        "record": write_json(out / "cohort.json", {"run": run, "cases": full}),
         "overview": write_cohort_page(
-            out / "cohort.html", do=do, rows=rows, run=run, language=language
+            out / "cohort.html", do=do, rows=told, run=run, language=language
         ),
     }
 

@@ -75,14 +75,28 @@ def test_nothing_is_loaded_and_no_name_can_leave_its_cell(tmp_path: Path) -> Non
     assert "default-src 'none'" in html
 
 
+def test_a_finding_is_told_in_the_language_of_the_page(tmp_path: Path) -> None:
+    message = "the site {site} is not in the image"
+    apart = row("a", "stop") | {"finding": {"message": message, "values": {"site": "sacrum"}}}
+    pages = [
+        write_cohort_page(tmp_path / "c.html", do="plan", rows=[apart], run=RUN, language=code)
+        .read_text()
+        for code in ("en", "zh-Hant")
+    ]  # fmt: skip
+    assert "the site sacrum is not in the image" in text_of(pages[0])
+    assert "the canal was not found" not in pages[0]
+    assert page.Speaker("zh-Hant").name("sacrum") in pages[1]
+
+
 @pytest.mark.parametrize("do", list(SHEETS))
 def test_it_is_said_in_chinese(
     do: str, tmp_path: Path, untranslated: Callable[..., dict[str, None]]
 ) -> None:
     missing = untranslated()
     states = [row(s, "", state=s, error="x") for s in ("failed", "died", "hung", "not done")]
+    rows = [one | {"gravest": ""} for one in (*states, *ROWS)]  # told by the rooms, not here
     html = write_cohort_page(
-        tmp_path / "c.html", do=do, rows=[*states, *ROWS], run=RUN, language="zh-Hant"
+        tmp_path / "c.html", do=do, rows=rows, run=RUN, language="zh-Hant"
     ).read_text()
     assert 'lang="zh-Hant"' in html
     assert not missing

@@ -75,6 +75,16 @@ _OUTSIDE = """() => [...document.querySelectorAll('main *')].filter(e => {
   return r.width && !e.closest('.scroll, .visually-hidden, svg, .bench-side')
     && (r.right > innerWidth + 1 || r.left < -1);
 }).map(e => e.tagName + ' ' + e.textContent.slice(0, 40))"""
+# What stands over a letter of orientation.
+_COVERED = """pane => {
+  const el = document.querySelector(pane);
+  const box = el.getBoundingClientRect();
+  const middle = [box.left + box.width / 2, box.top + 12];
+  return [...el.querySelectorAll('.pane-title, .step')].filter(e => {
+    const r = e.getBoundingClientRect();
+    return r.left < middle[0] + 9 && r.right > middle[0] - 9 && r.top < middle[1] + 9;
+  }).map(e => e.textContent);
+}"""
 _LONG = 120_000  # ms; a machine without a graphics card compiles shaders for a while
 
 
@@ -238,6 +248,8 @@ def check_sides(tab: Tab, stage: str, *, drawn: bool) -> None:
         scale = min(box["width"], box["height"]) / 130  # pixels in a mm, about
         assert x / scale == pytest.approx(MARK_MM[across], abs=4), plane
         assert y / scale == pytest.approx(sign * MARK_MM[down], abs=4), plane
+        over = tab.page.evaluate(_COVERED, pane)
+        assert not over, over
         if drawn:
             assert letters(tab.page, pane) == {
                 "left": left, "top": top, "right": right, "bottom": bottom

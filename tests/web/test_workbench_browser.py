@@ -245,7 +245,7 @@ def test_from_the_ct_to_the_result(radiologist: Bench, patient: Patient) -> None
     seen = drag_until_red(b, needle["target"])
     assert seen[-1] == "stop", seen
     assert "stop" not in seen[:1]
-    page.wait_for_function("() => /mm/.test(document.getElementById('live').textContent)")
+    assert "mm" in page.locator("#live").inner_text()
     page.click("[data-act=drop-needle]")
     assert b.version() == first + 1  # looked at, not kept
 

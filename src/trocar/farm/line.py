@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from trocar import __version__
 from trocar.errors import InputError
+from trocar.farm.local import WANTED
 from trocar.farm.worker import Answer, Work, fault, packed, perform
 
 LIMIT_S = 900.0  # without a word from the work
@@ -464,6 +465,8 @@ def _found(where: str | Path) -> tuple[str, Any]:
         return where, None
     from distributed.security import Security
 
+    if not where.is_file():
+        where.with_name(WANTED).touch()
     told = json.loads(where.read_text(encoding="utf-8"))
     return told["address"], Security(**told["security"])
 

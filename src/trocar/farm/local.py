@@ -18,7 +18,7 @@ from typing import Any
 
 from trocar.errors import InputError
 
-PLACE, LOG = "farm.json", "farm.log"
+PLACE, WANTED, LOG = "farm.json", "wanted", "farm.log"
 READY_S = 60.0
 _SCRATCH = "scratch"
 _WORKER_BYTES = 6 << 30  # what a large case takes
@@ -28,6 +28,7 @@ _ENDING_S = 3.0
 _RENEWED_S = 200 * 86400.0
 _MOST_APART_S = 60.0
 _STEADY_S = 20.0
+_LOOK_S = 0.2
 _WORKERLESS_S = 120.0
 _HOST = "import json, sys; from trocar.farm.local import host; host(**json.loads(sys.argv[1]))"
 
@@ -62,8 +63,8 @@ class LocalFarm:
         """The file in which it tells where it is."""
         return self._folder / PLACE
 
-    def start(self) -> None:
-        """Begin; where it is can be read a few seconds later. InputError where it cannot be."""
+    def prepare(self) -> None:
+        """Make sure that it can begin, and forget an earlier one. InputError where it cannot."""
         if find_spec("distributed") is None:
             raise InputError(
                 "long work goes through Dask, which is not installed here; "
@@ -71,21 +72,26 @@ class LocalFarm:
             )
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.place.unlink(missing_ok=True)
+            for name in (PLACE, WANTED):
+                (self._folder / name).unlink(missing_ok=True)
             shutil.rmtree(self._folder / _SCRATCH, ignore_errors=True)
-            log = (self._folder / LOG).open("wb")
+            (self._folder / LOG).touch()
         except OSError as error:
             raise InputError(
                 f"the workers have no folder: {self._folder} cannot be used ({error.strerror})"
             ) from error
+        self._owner = os.getpid()
+
+    def start(self) -> None:
+        """Begin; where it is can be read a few seconds later. InputError where it cannot be."""
+        self.prepare()
         told = {
             "folder": str(self._folder),
             "workers": self._workers,
             "memory": int(_SHARE * _memory() / self._workers),
             "threads": max(1, _cores() // self._workers),
         }
-        self._owner = os.getpid()
-        with log:
+        with (self._folder / LOG).open("wb") as log:
             # A session of its own: Ctrl-C at the terminal is for the one who started it.
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _HOST, json.dumps(told)],
@@ -104,7 +110,10 @@ class LocalFarm:
             time.sleep(0.05)
 
     def keep(self, say: Callable[[str], None]) -> None:
-        """Start it anew whenever it ends, from a thread; ``say`` gets a sentence when it does."""
+        """Start it when somebody wants it, if it was not, and anew whenever it ends; from a thread.
+
+        ``say`` gets a sentence when it ends, or cannot begin.
+        """
         threading.Thread(target=self._kept, args=(say,), name="farm", daemon=True).start()
 
     def close(self) -> None:
@@ -115,7 +124,12 @@ class LocalFarm:
         self._end()
 
     def _kept(self, say: Callable[[str], None]) -> None:
+        while self._process is None and not (self._folder / WANTED).exists():
+            if self._ending.wait(_LOOK_S):
+                return
         apart = 1.0
+        if self._process is None:
+            self._try_to_start(say)
         while not self._ending.is_set():
             process, began = self._process, time.monotonic()
             if process is not None:
@@ -132,10 +146,13 @@ class LocalFarm:
             self._end()  # its workers, too
             if self._ending.wait(apart):
                 return
-            try:
-                self.start()
-            except InputError as error:
-                say(str(error))
+            self._try_to_start(say)
+
+    def _try_to_start(self, say: Callable[[str], None]) -> None:
+        try:
+            self.start()
+        except InputError as error:
+            say(str(error))
 
     def _end(self) -> None:
         process = self._process

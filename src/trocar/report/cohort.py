@@ -11,6 +11,7 @@ from urllib.parse import quote
 from trocar import NOTICE
 from trocar.model.result import Run
 from trocar.report.page import Speaker, render, spoken_language, write_whole
+from trocar.report.words import fill, retell
 
 _TITLES = {
     "plan": "Cohort: needles planned",
@@ -80,7 +81,10 @@ def write_cohort_page(
     run: Run,
     language: str = "en",
 ) -> Path:
-    """Write the overview of a cohort, whose rows have the columns of ``cohort.csv``, in order."""
+    """Write the overview of a cohort, whose rows have the columns of ``cohort.csv``, in order.
+
+    A row may hold its gravest ``finding`` with ``message`` and ``values`` apart, too.
+    """
     t = Speaker(spoken_language(language))
     computed = [r for r in rows if r["state"] == "done"]
     counts = {v: sum(r["verdict"] == v for r in computed) for v in _GRADES}
@@ -124,8 +128,16 @@ def _line(row: Mapping[str, Any], do: str, t: Speaker) -> Line:
         cells=tuple(
             _cell(row[name], name, unit, digits, t) for _, name, unit, digits in _SHOWN[do]
         ),
-        remark=row["gravest"] or "",
+        remark=_remark(row, t),
     )
+
+
+def _remark(row: Mapping[str, Any], t: Speaker) -> str:
+    """The gravest finding in the reader's language, where its numbers came apart from its words."""
+    found = row.get("finding")
+    if found is not None:
+        return fill(t(found["message"]), found["values"], t.language)
+    return retell(row["gravest"] or "", t.language)
 
 
 def _cell(value: Any, name: str, unit: str, digits: int, t: Speaker) -> str:

@@ -58,6 +58,8 @@ RUN_NAMES = {
 }  # fmt: skip
 SIGNS = {"ok": "✓", "caution": "!", "stop": "✕", "unknown": "?"}
 WORST_FIRST = ("stop", "unknown", "caution", "ok")
+# Kinds of structures that are shown as surfaces; organs would hide what lies between them.
+_SOLID = ("canal", "nerve", "artery", "vein", "joint", "metal", "unknown")
 _FAR_MM = 100.0  # structures farther than this are not listed, as on the plan sheet
 WINDOWS = {"bone": figures.BONE_WINDOW, "soft": figures.SOFT_WINDOW}
 
@@ -223,6 +225,8 @@ def _layers(look: Look, t: Speaker) -> list[dict[str, Any]]:
                             "number": r.number,
                             "name": word(r.word, t),
                             "colour": r.colour,
+                            "solid": overlay.key != "structures"
+                            or figures.kind_shown(r.word) in _SOLID,
                             "surface": reverse("bench-surface", args=[*args, r.number]),
                         }
                         for r in overlay.regions

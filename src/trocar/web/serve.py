@@ -294,7 +294,7 @@ def run(host: str, port: int, processes: int | None = None) -> None:
     print(f"{NOTICE} Stop with Ctrl-C.", flush=True)
     jobs.recover()  # what a server that died left half-way waits again, or is told
     connections.close_all()  # none is shared with another process
-    workers = start_workers()
+    workers = local_workers()
     for _ in range((usual_processes() if processes is None else processes) - 1):
         if os.fork() == 0:
             _end_with(os.getppid())
@@ -311,10 +311,11 @@ def run(host: str, port: int, processes: int | None = None) -> None:
             workers.close()
 
 
-def start_workers() -> LocalFarm | None:
+def local_workers() -> LocalFarm | None:
     """The workers of this machine, told to all processes that answer; None where others are named.
 
-    Without workers the pages answer all the same: one sentence says what is missing.
+    They begin with the first work: a registry that computes nothing need not hold them. Without
+    workers the pages answer all the same, and one sentence says what is missing.
     """
     from trocar.farm import LocalFarm
     from trocar.web import jobs
@@ -323,7 +324,7 @@ def start_workers() -> LocalFarm | None:
         return None
     try:
         workers = LocalFarm(home() / "farm")
-        workers.start()
+        workers.prepare()
     except InputError as error:
         print(f"No plan or simulation can be computed: {error}.", file=sys.stderr, flush=True)
         return None

@@ -26,9 +26,11 @@ export function makeSvg(parent) {
 
 // What stands in a pane's corner: its name, and buttons from slice to slice.
 export function makeHead(parent, plane, words) {
+  const title = document.createElement("span");
+  title.className = "pane-title";
+  title.textContent = words[plane];
   const head = document.createElement("div");
-  head.className = "pane-title";
-  head.append(words[plane]);
+  head.className = "pane-steps"; // apart, so that the letter between them is never covered
   for (const [step, sign, word] of [[-1, "‹", words.previous], [1, "›", words.next]]) {
     const button = document.createElement("button");
     button.type = "button";
@@ -39,7 +41,7 @@ export function makeHead(parent, plane, words) {
     button.setAttribute("aria-label", `${words[plane]}: ${word}`);
     head.append(button);
   }
-  parent.append(head);
+  parent.append(title, head);
 }
 
 // One pane anew. `told` holds: at, needles, chosen, end, skin, click, strokes, radius, pointer.

@@ -141,6 +141,7 @@ async function solids() {
   for (const layer of state.layers) {
     if (!layer.on || layer.kind.startsWith("strain")) continue;
     for (const region of layer.regions) {
+      if (!region.solid) continue;
       const isFar = layer.kind === "structures"; // what lies around is looked through
       const opacity = layer.kind === "lesion" ? 0.95 : Math.min(1, layer.opacity + (isFar ? 0 : 0.3));
       parts.push({ name: `${layer.kind} ${region.number}`, stamp: `${layer.stamp} ${region.number}`, address: region.surface, colour: region.colour, opacity });
