@@ -38,17 +38,22 @@ def keep_file(place: Path) -> str:
     return name
 
 
-# How a self-contained sheet is shown: its own sliders and viewer run, apart from the site (a
-# sandbox has no cookies and is of no origin), and it asks nobody for anything.
+# How a self-contained sheet is shown: it runs nothing and asks nobody for anything.
 SHEET_POLICY = {
     "default-src": [NONE],
-    "img-src": ["data:", "blob:"],
+    "img-src": ["data:"],
     "style-src": [UNSAFE_INLINE],
-    "script-src": [UNSAFE_INLINE, "blob:"],
-    "connect-src": ["data:", "blob:"],
     "base-uri": [NONE],
     "form-action": [NONE],
     "frame-ancestors": [SELF],
+    "sandbox": [""],
+}
+# One of a plan or a result: its own sliders and viewer run, apart from the site (a sandbox has no
+# cookies and is of no origin), and still it asks nobody for anything.
+MOVING_SHEET_POLICY = SHEET_POLICY | {
+    "img-src": ["data:", "blob:"],
+    "script-src": [UNSAFE_INLINE, "blob:"],
+    "connect-src": ["data:", "blob:"],
     "sandbox": ["allow-scripts", "allow-modals"],
 }
 

@@ -125,7 +125,7 @@ def _spoken(name: str, sha256: str) -> str:
 @needs(roles.SEE)
 @require_GET
 @xframe_options_sameorigin
-@csp(kept.SHEET_POLICY)
+@csp(kept.MOVING_SHEET_POLICY)
 def result_file(request: HttpRequest, uid: UUID, sha256: str, name: str) -> HttpResponse:
     """A sheet of a result of this lesion, for the frame around it."""
     lesion = case_of(request, uid)
@@ -172,7 +172,7 @@ def plan_sheet(request: HttpRequest, uid: UUID, version: UUID) -> HttpResponse:
 @needs(roles.SEE)
 @require_GET
 @xframe_options_sameorigin
-@csp(kept.SHEET_POLICY)
+@csp(kept.MOVING_SHEET_POLICY)
 def plan_sheet_file(request: HttpRequest, uid: UUID, version: UUID) -> HttpResponse:
     """The drawn sheet, for the frame around it."""
     row = _row(case_of(request, uid), "plans", version)
