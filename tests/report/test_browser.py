@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import browsing
 import pytest
 
 from trocar.report import sheet as report
 from trocar.report import viewer
 
 pytestmark = pytest.mark.browser
-
-# No network chatter of the browser's own; WebGL in software.
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 
 _OVERFLOWING = """() => [...document.querySelectorAll('main *')].filter(e => {
   const r = e.getBoundingClientRect();
@@ -50,15 +37,8 @@ _OVERLAPPING = """() => {
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser, or a skip that says what is missing."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=_FLAGS)
+    with browsing.launched(*browsing.SOFTWARE_GL) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module", params=["en", "zh-Hant"])

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import io
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import browsing
 import numpy as np
 import pytest
+from browsing import TABLET, WIDE
 
 from trocar.report import viewer
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PASSWORD = "a long enough pass phrase"  # of accounts that live for these tests
 MARK_MM = (12.0, -8.0, 10.0)  # to the patient's left, to the front, to the head
 _FILL = """
 import numpy as np
@@ -66,10 +63,6 @@ keep(second, marked, "marked", "planning")
 keep(second, replace(marked, sha256="3" * 64), "marked-after", "after")
 print(first.uid, second.uid)
 """
-_FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-_SOFTWARE_GL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-_NO_GL = ["--disable-gpu", "--disable-3d-apis"]
-_WIDE, _TABLET = {"width": 1280, "height": 900}, {"width": 820, "height": 1100}
 _OUTSIDE = """() => [...document.querySelectorAll('main *')].filter(e => {
   const r = e.getBoundingClientRect();
   return r.width && !e.closest('.scroll, .visually-hidden, svg, .bench-side')
@@ -141,70 +134,40 @@ class Tab:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    home = tmp_path_factory.mktemp("bench")
-    around = {k: v for k, v in os.environ.items() if not k.startswith(("TROCAR_", "DJANGO_"))}
-    around |= {"TROCAR_HOME": str(home), "PYTHONUNBUFFERED": "1"}
-    told = subprocess.run(
-        [sys.executable, "-c", _FILL.format(password=PASSWORD, mark=MARK_MM)], env=around,
-        check=True, timeout=300, text=True, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    planned, marked = told.stdout.split()[-2:]
-    run = subprocess.Popen(
-        [sys.executable, "-c", "from trocar.cli import main; main()", "serve", "--port", "0",
-         "--yes"],
-        env=around, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
-    )  # fmt: skip
-    try:
-        assert run.stdout is not None
-        address = next((line.strip() for line in run.stdout if line.startswith("http://")), "")
-        assert address
-        yield Site(
-            address=address, planned=f"case/{planned}/bench/", marked=f"case/{marked}/bench/"
-        )
-    finally:
-        run.terminate()
-        run.wait(30)
+def launch() -> Iterator[Callable[..., Any]]:
+    with browsing.launching() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
-def browsers(site: Site) -> Iterator[Callable[..., Tab]]:
+def site(tmp_path_factory: pytest.TempPathFactory, launch: Callable[..., Any]) -> Iterator[Site]:
+    filling = _FILL.format(password=browsing.PASSWORD, mark=MARK_MM)
+    with browsing.served(tmp_path_factory.mktemp("bench"), filling) as (address, told):
+        planned, marked = told.split()[-2:]
+        yield Site(
+            address=address, planned=f"case/{planned}/bench/", marked=f"case/{marked}/bench/"
+        )
+
+
+@pytest.fixture(scope="module")
+def browsers(site: Site, launch: Callable[..., Any]) -> Callable[..., Tab]:
     """Tabs with and without WebGL, logged in."""
-    from playwright.sync_api import sync_playwright
 
-    program = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_playwright() as driver:
-        held: dict[bool, Any] = {}
+    def tab(name: str = "radiologist", *, webgl: bool = True, **context: Any) -> Tab:
+        browser = launch(*(browsing.SOFTWARE_GL if webgl else browsing.NO_GL))
+        page = browser.new_context(**({"viewport": WIDE} | context)).new_page()
+        made = Tab(page=page, site=site)
+        page.set_default_timeout(_LONG)
+        page.on("dialog", lambda d: d.accept())
+        page.on("pageerror", lambda e: made.complaints.append(str(e)))
+        page.on(
+            "console",
+            lambda m: made.complaints.append(m.text) if m.type in ("error", "warning") else None,
+        )
+        browsing.logged_in(page, site.address, name)
+        return made
 
-        def tab(name: str = "radiologist", *, webgl: bool = True, **context: Any) -> Tab:
-            if webgl not in held:
-                flags = [*_FLAGS, *(_SOFTWARE_GL if webgl else _NO_GL)]
-                held[webgl] = driver.chromium.launch(executable_path=program, args=flags)
-            page = held[webgl].new_context(**({"viewport": _WIDE} | context)).new_page()
-            made = Tab(page=page, site=site)
-            page.set_default_timeout(_LONG)
-            page.on("dialog", lambda d: d.accept())
-            page.on("pageerror", lambda e: made.complaints.append(str(e)))
-            page.on(
-                "console",
-                lambda m: (
-                    made.complaints.append(m.text) if m.type in ("error", "warning") else None
-                ),
-            )
-            page.goto(site.address + "accounts/login/")
-            page.fill("[name=login]", name)
-            page.fill("[name=password]", PASSWORD)
-            page.click("main form button")
-            page.wait_for_selector(".who")
-            return made
-
-        yield tab
-        for browser in held.values():
-            browser.close()
+    return tab
 
 
 # --- Which side is which --------------------------------------------------------------------------
@@ -354,7 +317,7 @@ def test_a_needle_is_dragged_until_it_turns_red(browsers: Callable[..., Tab]) ->
         if v["impact"] in ("serious", "critical")
     ]
     assert not grave
-    tab.page.set_viewport_size(_TABLET)
+    tab.page.set_viewport_size(TABLET)
     tab.page.wait_for_timeout(300)
     assert not tab.page.evaluate(_OUTSIDE)
     assert not tab.complaints

@@ -7,11 +7,7 @@ away. Nothing here reaches into its database.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,11 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import browsing
 import pytest
+from browsing import TABLET, WIDE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PASSWORD = "a long enough pass phrase"  # of accounts that live for these tests
 PEOPLE = {
     "radiologist": ("radiologist", "radiology"),
     "surgeon": ("radiologist", "spinal surgery"),
@@ -47,16 +44,6 @@ store.take_in(example_study(), who="trocar", why="example")
 for lesion in MODELS["lesions"].objects.all():
     store.recount(lesion, cases.standing)
 """
-# No network chatter of the browser's own.
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-_WIDE, _TABLET = {"width": 1280, "height": 900}, {"width": 820, "height": 1100}
 _OUTSIDE = """() => [...document.querySelectorAll('body *')].filter(e => {
   const r = e.getBoundingClientRect();
   const held = e.closest('.scroll, .visually-hidden, .skip, svg, iframe');
@@ -84,11 +71,7 @@ class Visitor:
         return str(self.page.url).removeprefix(self.address.rstrip("/"))
 
     def log_in(self, name: str) -> None:
-        self.go("accounts/login/")
-        self.page.fill("[name=login]", name)
-        self.page.fill("[name=password]", PASSWORD)
-        self.page.click("main form button")
-        self.page.wait_for_selector(".who")
+        browsing.logged_in(self.page, self.address, name)
 
     def speak(self, language: str) -> None:
         self.go("about/")
@@ -129,48 +112,21 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser, or a skip that says what is missing."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=_FLAGS)
+    with browsing.launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[str]:
     """The address of a running ``trocar serve`` with seven accounts and the Hong Kong series."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TROCAR_", "DJANGO_"))}
-    home = tmp_path_factory.mktemp("registry")
-    around = kept | {"TROCAR_HOME": str(home), "PYTHONUNBUFFERED": "1"}
     people = [(name, role, specialty) for name, (role, specialty) in PEOPLE.items()]
-    filling = _FILL.format(people=people, password=PASSWORD)
-    subprocess.run([sys.executable, "-c", filling], env=around, check=True, timeout=180)
-    command = [sys.executable, "-c", "from trocar.cli import main; main()"]
-    run = subprocess.Popen(
-        [*command, "serve", "--port", "0", "--yes"], env=around, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        assert run.stdout is not None
-        printed = ""
-        for line in run.stdout:
-            printed += line
-            if line.startswith("http://"):
-                yield line.strip()
-                break
-        else:
-            raise AssertionError(printed)
-    finally:
-        run.terminate()
-        run.wait(20)
+    filling = _FILL.format(people=people, password=browsing.PASSWORD)
+    with browsing.served(tmp_path_factory.mktemp("registry"), filling) as (address, _):
+        yield address
 
 
 def visitor(chromium: Any, site: str, **context: Any) -> Visitor:
-    tab = chromium.new_context(**({"viewport": _WIDE} | context)).new_page()
+    tab = chromium.new_context(**({"viewport": WIDE} | context)).new_page()
     made = Visitor(page=tab, address=site)
     tab.on("dialog", lambda d: d.accept())
     tab.on("pageerror", lambda e: made.complaints.append(str(e)))
@@ -503,7 +459,7 @@ def test_pages_are_accessible_within_their_width_and_quiet(
     for path in paths(tab, who):
         answer = tab.go(path)
         assert answer.status == 200, path
-        for size in (_WIDE, _TABLET):
+        for size in (WIDE, TABLET):
             tab.page.set_viewport_size(size)
             faults += [(path, size["width"], o) for o in tab.page.evaluate(_OUTSIDE)]
         for v in axe.run(tab.page).response["violations"]:

@@ -211,6 +211,15 @@ def test_a_result_that_comes_too_late_waits(on_bench: Any, clients: Any, outline
     assert bench.last_number(on_bench) == result["number"] + 1
 
 
+def test_work_is_done_on_the_version_that_was_seen(on_bench: Any, outlined: Planned) -> None:
+    seen = MODELS["plans"].objects.filter(lesion=on_bench).latest("number")
+    bare = edits.without_needle(outlined, 0)
+    bench.keep_version(on_bench, bare, who="specialist", why="out", parent=seen.number)
+    asked = work_kinds.INJECT.gather({"lesion": str(on_bench.uid), "parent": seen.number})
+    assert asked.plan is not None
+    assert Path(asked.plan.place).name == f"{seen.plan_sha256}.zip"
+
+
 def test_a_job_tells_the_workbench_and_another_lesion_nothing(on_bench: Any, clients: Any) -> None:
     job = Job.objects.create(
         kind="search", asked_by="radiologist", asked_at="2026-01-02T03:04:05+00:00",

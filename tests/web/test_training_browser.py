@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+import browsing
 import made_training as drawn
 import numpy as np
 import pytest
+from browsing import PASSWORD
 
 from trocar.pathway.training import Training, make_training, score, write_training
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PASSWORD = "a long enough pass phrase"  # of an account that lives for these tests
 _FILL = """
 from pathlib import Path
 from trocar.web import serve
@@ -38,7 +35,6 @@ record = SimulationRun(
 cases.save("runs", record, who="trocar", why="computed", study=lesion.study)
 print(f"case/{{lesion.uid}}/training/{{sha256}}/")
 """
-_FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 _OUTSIDE = """() => [...document.querySelectorAll('main *')].filter(e => {
   const r = e.getBoundingClientRect();
   return r.width && !e.closest('.scroll, .visually-hidden, svg')
@@ -68,46 +64,15 @@ def address(tmp_path_factory: pytest.TempPathFactory, exercise: Training) -> Ite
     with zipfile.ZipFile(result, "w") as archive:
         for place in sorted((folder / "result").iterdir()):
             archive.write(place, place.name)
-    around = {k: v for k, v in os.environ.items() if not k.startswith(("TROCAR_", "DJANGO_"))}
-    around |= {"TROCAR_HOME": str(folder / "home"), "PYTHONUNBUFFERED": "1"}
     filling = _FILL.format(password=PASSWORD, result=str(result))
-    told = subprocess.run(
-        [sys.executable, "-c", filling], env=around, check=True, timeout=180, text=True,
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
-    page = told.stdout.strip().splitlines()[-1]
-    run = subprocess.Popen(
-        [sys.executable, "-c", "from trocar.cli import main; main()", "serve", "--port", "0",
-         "--yes"],
-        env=around, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True,
-    )  # fmt: skip
-    try:
-        assert run.stdout is not None
-        printed = ""
-        for line in run.stdout:
-            printed += line
-            if line.startswith("http://"):
-                yield line.strip() + page
-                break
-        else:
-            raise AssertionError(printed)
-    finally:
-        run.terminate()
-        run.wait(20)
+    with browsing.served(folder / "home", filling) as (address, told):
+        yield address + told.strip().splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser, or a skip that says what is missing."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=_FLAGS)
+    with browsing.launched() as browser:
         yield browser
-        browser.close()
 
 
 def opened(chromium: Any, address: str, **context: Any) -> tuple[Any, list[str]]:

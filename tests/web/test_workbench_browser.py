@@ -7,16 +7,15 @@ The server is the one that clinics start, with its own workers.
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import browsing
 import numpy as np
 import pytest
+from browsing import TABLET, WIDE
 
 from trocar import phantom
 from trocar.io.formats import write_volume
@@ -25,7 +24,6 @@ from trocar.phantom.files import write
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PASSWORD = "a long enough pass phrase"  # of an account that lives for these tests
 _FILL = """
 from trocar.web import serve
 serve.prepare()
@@ -40,8 +38,6 @@ for lesion in MODELS["lesions"].objects.all():
     store.recount(lesion, cases.standing)
 print(f"case/{{MODELS['lesions'].objects.order_by('pk').first().uid}}/")
 """
-_FLAGS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-_WIDE, _TABLET = {"width": 1280, "height": 900}, {"width": 820, "height": 1100}
 _OUTSIDE = """() => [...document.querySelectorAll('main *')].filter(e => {
   const r = e.getBoundingClientRect();
   const held = e.closest('.scroll, .visually-hidden, .stage, .obliques, svg, iframe');
@@ -94,47 +90,17 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> Patient:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        # Without WebGL: the pictures are drawn by the server, everything is done on them.
-        flags = [*_FLAGS, "--disable-gpu", "--disable-3d-apis"]
-        browser = driver.chromium.launch(executable_path=program, args=flags)
+    # Without WebGL: the pictures are drawn by the server, everything is done on them.
+    with browsing.launched(*browsing.NO_GL) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[tuple[str, str]]:
     """The address of a running ``trocar serve`` and the path of a case."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TROCAR_", "DJANGO_"))}
-    around = kept | {
-        "TROCAR_HOME": str(tmp_path_factory.mktemp("registry")), "PYTHONUNBUFFERED": "1",
-    }  # fmt: skip
-    filled = subprocess.run(
-        [sys.executable, "-c", _FILL.format(password=PASSWORD)], env=around, check=True,
-        timeout=180, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    command = [sys.executable, "-c", "from trocar.cli import main; main()"]
-    run = subprocess.Popen(
-        [*command, "serve", "--port", "0", "--yes"], env=around, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        assert run.stdout is not None
-        printed = ""
-        for line in run.stdout:
-            printed += line
-            if line.startswith("http://"):
-                yield line.strip(), filled.stdout.split()[-1]
-                break
-        else:
-            raise AssertionError(printed)
-    finally:
-        run.terminate()
-        run.wait(30)
+    filling = _FILL.format(password=browsing.PASSWORD)
+    with browsing.served(tmp_path_factory.mktemp("registry"), filling) as (address, told):
+        yield address, told.split()[-1]
 
 
 @dataclass(kw_only=True)
@@ -192,15 +158,11 @@ class Bench:
 
 
 def bench(chromium: Any, site: tuple[str, str], who: str, **context: Any) -> Bench:
-    tab = chromium.new_context(**({"viewport": _WIDE} | context)).new_page()
+    tab = chromium.new_context(**({"viewport": WIDE} | context)).new_page()
     made = Bench(page=tab, address=site[0], case=site[1])
     tab.on("dialog", lambda d: d.accept())
     tab.on("pageerror", lambda e: made.complaints.append(str(e)))
-    made.go("accounts/login/")
-    tab.fill("[name=login]", who)
-    tab.fill("[name=password]", PASSWORD)
-    tab.click("main form button")
-    tab.wait_for_selector(".who")
+    browsing.logged_in(tab, made.address, who)
     return made
 
 
@@ -317,14 +279,14 @@ def test_pages_are_accessible_within_their_width(
         b.go(b.case + path)
     if path == "bench/":
         page.wait_for_selector("#bench[data-state=ready]", timeout=60_000)
-    for size in (_WIDE, _TABLET):
+    for size in (WIDE, TABLET):
         page.set_viewport_size(size)
         page.wait_for_timeout(200)
         assert page.evaluate(_OUTSIDE) == []
         found = driven.Axe().run(page, options={"iframes": False}).response["violations"]
         grave = [v for v in found if v["impact"] in ("serious", "critical")]
         assert not grave, [(v["id"], v["nodes"][0]["html"][:200]) for v in grave]
-    page.set_viewport_size(_WIDE)
+    page.set_viewport_size(WIDE)
 
 
 def test_of_two_who_edit_one_plan_the_second_is_told(

@@ -116,12 +116,15 @@ def image_of(lesion: Any, case: Planned) -> Any:
     raise Http404
 
 
-def newest(lesion: Any) -> tuple[Any, Planned] | None:
+def newest(lesion: Any, upto: int | None = None) -> tuple[Any, Planned] | None:
     """The newest version of a lesion's plan that was computed, with the plan; None without one.
 
-    A version typed since then may be newer: the parent of an edit is :func:`last_number`.
+    A version typed since then may be newer: the parent of an edit is :func:`last_number`. ``upto``
+    is the last version that counts: what was seen when work was asked for.
     """
     rows = MODELS["plans"].objects.filter(lesion=lesion, plan_sha256__isnull=False)
+    if upto is not None:
+        rows = rows.filter(number__lte=upto)
     for row in rows.order_by("-number"):
         if kept.holds(f"{row.plan_sha256}.zip"):
             return row, planned(row)

@@ -57,7 +57,8 @@ def _image(lesion: Any, uid: str) -> Any:
 
 def _on_plan(parameters: Parameters, *names: str) -> tasks.Asked:
     lesion = lesion_of(parameters)
-    found = bench.newest(lesion)
+    # As it was seen: somebody may have made a version since, and a run tells which it is of.
+    found = bench.newest(lesion, parameters.get("parent"))
     if found is None:
         raise InputError("there is no plan to go on from; outline the lesion first")
     row, case = found
