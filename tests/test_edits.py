@@ -22,13 +22,14 @@ from trocar.io.exact import fingerprint
 from trocar.io.exports import write_plan
 from trocar.io.plans import keep_plan, read_plan
 from trocar.io.volumes import read_scan
-from trocar.model.case import Gravity
+from trocar.model.case import Finding, Gravity
 from trocar.model.plan import Refusal, Trajectory
 from trocar.model.result import Scan
 from trocar.model.space import Float, Mask
 from trocar.pathway import Planned, edits
 from trocar.pathway.ablation import ablate_lesion
-from trocar.pathway.cement import used_needles
+from trocar.pathway.cement import cement_lesion, used_needles
+from trocar.pathway.comparison import compared
 from trocar.phantom import files
 from trocar.planning.routes import routes_for
 from trocar.planning.trajectory import needle_sets, same_needle, score_path
@@ -597,8 +598,63 @@ def test_a_route_that_cannot_be_used_has_no_skin() -> None:
 # --- two plans ----------------------------------------------------------------------------------
 
 
+def test_a_person_s_needle_takes_no_route_from_the_search() -> None:
+    """However many of one's own there are, each route that has a needle keeps its best."""
+    own = found().plan.options[0]
+    aside = edits.Live(bare("vertebra_l3")).measure(
+        entry_mm=own.entry_mm + np.array([0.0, 0.0, 14.0]), target_mm=own.target_mm
+    )
+    planned = bare("vertebra_l3")
+    for _ in range(3):
+        planned = edits.with_needle(planned, aside)
+    # One's own needle stands for its route where it is the same as the best of it.
+    routes = {o.route for o in edits.searched(planned, count=3).plan.options}
+    alone = edits.searched(bare("vertebra_l3"), count=3)
+    assert {o.route for o in alone.plan.options} <= routes
+
+
+def unsafe() -> Planned:
+    """A plan whose one needle goes through the canal."""
+    planned = bare("vertebra_l3")
+    canal = planned.anatomy.structures["spinal_canal"].centroid_mm
+    tip = planned.lesion.mask.centroid_mm
+    entry = tip + 110.0 * (canal - tip) / np.linalg.norm(canal - tip)
+    one = edits.Live(planned).measure(entry_mm=entry, target_mm=tip)
+    assert one.verdict is Gravity.STOP
+    return edits.with_needle(planned, one)
+
+
+def test_a_needle_that_must_not_go_in_stops_what_goes_in_through_it() -> None:
+    planned = unsafe()
+    assert planned.plan.verdict == "stop"
+    case = cement_lesion(planned, runs=2)
+    assert case.plan.verdict == "stop"
+    (rule,) = [r for r in case.plan.rules if r.rule == "way of the needle"]
+    assert "第 1 針" in words.say(rule.finding, "zh-Hant")
+    with pytest.raises(InputError, match="may go in as it lies"):
+        ablate_lesion(planned, device="rf_10", place="search")
+
+
+@pytest.mark.slow
+def test_heat_along_a_needle_that_must_not_go_in_is_a_stop() -> None:
+    case = ablate_lesion(
+        unsafe(), device="rf_10", place="needle", applicators=1, seconds=30, interval=False
+    )
+    assert "way of the needle" in [r.rule for r in case.plan.rules if r.verdict == "stop"]
+
+
+def test_the_verdict_of_a_plan_is_the_worst_of_needle_and_all_else() -> None:
+    planned = found()
+    assert planned.plan.best is not None
+    wrong = Finding(gravity=Gravity.STOP, message="the level may be wrong")
+    assert planned.plan.verdict != "stop"
+    assert replace(planned.plan, findings=(wrong,)).verdict == "stop"
+    assert replace(planned.plan, findings=(), options=()).verdict == "stop"
+    assert replace(planned.plan, findings=(), options=(), searched=False).verdict == "unknown"
+
+
 def lines(a: Planned, b: Planned) -> dict[str, Any]:
-    return {line.what: line for line in edits.compared(a, b)}
+    return {line.what: line for line in compared(a, b)}
 
 
 def test_two_plans_are_held_side_by_side() -> None:
@@ -631,7 +687,7 @@ def test_two_plans_are_held_side_by_side() -> None:
     mirrored = lines(other, found())
     swap = {"a": "b", "b": "a", None: None}
     assert {k: swap[v.better] for k, v in told.items()} == {k: mirrored[k].better for k in told}
-    assert all(line.better is None for line in edits.compared(found(), found()))
+    assert all(line.better is None for line in compared(found(), found()))
 
 
 def test_chances_differ_only_where_their_intervals_lie_apart() -> None:
@@ -653,11 +709,11 @@ def test_a_plan_without_a_needle_is_compared_and_one_of_another_bone_is_not() ->
     assert told["depth"].better is None
     assert told["depth"].b > 0
     with pytest.raises(InputError, match="one plan is of the L3, the other of the left femur"):
-        edits.compared(found(), bare("femur"))
+        compared(found(), bare("femur"))
 
 
 def test_every_word_of_a_comparison_has_its_chinese() -> None:
-    said = [line.what for line in edits.compared(found(), found())]
+    said = [line.what for line in compared(found(), found())]
     said += ["by hand", "by the search", *(o.route for o in found().plan.options)]
     plain = [w for w in said if words.fill("{w}", {"w": w}, "zh-Hant") in (w, words.english(w))]
     assert plain == []

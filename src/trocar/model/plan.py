@@ -20,6 +20,9 @@ Position = Literal["prone", "supine"]
 MadeBy = Literal["search", "hand"]
 Verdict = Literal["ok", "caution", "stop", "unknown"]
 VERDICTS: tuple[Verdict, ...] = ("stop", "unknown", "caution", "ok")  # worst first
+_GRADES: Mapping[Gravity, Verdict] = {
+    Gravity.STOP: "stop", Gravity.CAUTION: "caution", Gravity.NOTE: "ok",
+}  # fmt: skip
 
 
 def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
@@ -312,3 +315,17 @@ class Plan:
     def best(self) -> Trajectory | None:
         """The first option, or None when there is no safe needle."""
         return self.options[0] if self.options else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the first option and of what is said of the whole, such as a wrong level.
+
+        Without an option: stop where they were looked for, else unknown.
+        """
+        told = [f.gravity for f in self.findings]
+        if self.best is not None:
+            told.append(self.best.verdict)
+        grades: list[Verdict] = [_GRADES[gravity] for gravity in told]
+        if self.best is None:
+            grades.append("stop" if self.searched else "unknown")
+        return worst_verdict(grades)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trocar.errors import InputError
 from trocar.model.ablation import AblationPlan, Placed, Protection, ThermalDose
 from trocar.model.case import Finding, Gravity
+from trocar.model.plan import Trajectory
 from trocar.model.result import Anatomy, Fill, Run
 from trocar.model.space import Segment, Volume
 from trocar.pathway import Planned, planned_from, staged
@@ -92,6 +93,7 @@ def ablate_lesion(
         )  # fmt: skip
 
     if place == "search":
+        used: tuple[Trajectory, ...] = ()  # a needle that must not go in is no track
         tracks = _tracks(planned, several=applicators > 2)
         found = plans.plan_ablation(
             anatomy, lesion, tracks, tool, measure, lesion_id=planned.lesion.lesion_id,
@@ -133,7 +135,7 @@ def ablate_lesion(
                     replace(a, dose=again) if a is best else a for a in found.alternatives
                 ),
             )
-    found = replace(found, plan=plans.judged(found.plan, found.dose))
+    found = replace(found, plan=plans.judged(found.plan, found.dose, used))
     return AblationCase(
         planned=planned,
         search=found,
@@ -215,10 +217,16 @@ def _tracks(planned: Planned, *, several: bool) -> list[Track]:
     from trocar.planning import parallel
     from trocar.planning.ablation import Track
 
-    options = list(planned.plan.options)
+    safe = [o for o in planned.plan.options if o.verdict is not Gravity.STOP]
+    if not safe:
+        raise InputError(
+            f"no needle of the plan for {planned.plan.site} may go in as it lies, so no applicator "
+            "is placed along one; search for needles first"
+        )
+    options = list(safe)
     if several:
         seen: set[str] = set()
-        for one in planned.plan.options:
+        for one in safe:
             if one.route not in seen and len(seen) < _ROUTES:
                 seen.add(one.route)
                 options += parallel.beside(planned.anatomy, planned.lesion, one)

@@ -24,7 +24,6 @@ from trocar.model.plan import Plan, Trajectory
 from trocar.model.result import Anatomy, Scan
 from trocar.model.space import Float, Labels, Mask, Segment, Volume
 from trocar.pathway import Planned, read_lesion
-from trocar.pathway.comparison import Compared, compared
 from trocar.pathway.runs import Clock, Progress, Spans, inputs_of
 from trocar.planning.by_hand import ByHand
 from trocar.planning.problem import Problem, Views
@@ -35,15 +34,12 @@ from trocar.planning.trajectory import (
     find_paths,
     needle_sets,
     overall_findings,
-    same_needle,
     skin_maps,
     stock_for,
 )
 
 __all__ = [
-    "Compared",
     "Live",
-    "compared",
     "outlined",
     "preferred",
     "relesioned",
@@ -265,28 +261,31 @@ def searched(
     *,
     count: int = 6,
     needles_per_lesion: int = _TOGETHER,
-    seed: int = 0,
+    seed: int | None = None,
     progress: Progress | None = None,
 ) -> Planned:
     """The plan with the search's ``count`` best needles beside those that a person made.
 
     What a person made stands first as it was, a needle that is stopped last. A proposal that is
-    the same needle as one of them is left out; those of an earlier search go.
+    the same needle as one of them is left out; those of an earlier search go. ``seed`` is that of
+    the plan, by which what a person made was measured, unless another is given.
     """
     clock, plan = Clock("search"), planned.plan
+    if seed is None:
+        seed = 0 if plan.run is None else plan.run.seed
     own = [k for k, o in enumerate(plan.options) if o.made_by == "hand"]
     kept = _in_order(planned, own)
     search = find_paths(
         _ct(planned),
         planned.anatomy,
         plan.lesion,
-        count=count + len(own),  # so many may be left out
+        count=count,
         seed=seed,
+        beside=kept,
         progress=Spans(progress).during("", 0.0, 1.0),
     )
-    new = [o for o in search.options if not any(same_needle(o, k) for k in kept)][:count]
-    options = [*kept, *new]
-    order: list[int | None] = [*own, *(None for _ in new)]
+    options = [*kept, *search.options]
+    order: list[int | None] = [*own, *(None for _ in search.options)]
     rank = sorted(range(len(options)), key=lambda k: options[k].verdict is Gravity.STOP)
     made = replace(
         plan,

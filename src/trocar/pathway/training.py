@@ -164,7 +164,7 @@ class Score:
 
     @property
     def only_view(self) -> str | None:
-        """The one view, of several that were on, that showed any leak; None otherwise."""
+        """The one view that showed any leak; None where none did, or several."""
         shown = {key for keys in self.told_in.values() for key in keys}
         return next(iter(shown)) if len(shown) == 1 else None
 

@@ -29,9 +29,10 @@ from trocar.model.ablation import (
     ThermalDose,
 )
 from trocar.model.case import Finding, Gravity, Site
-from trocar.model.plan import VERDICTS, PlanRule, Verdict, worst_verdict
+from trocar.model.plan import VERDICTS, PlanRule, Trajectory, Verdict, worst_verdict
 from trocar.model.result import Anatomy
 from trocar.model.space import Float, Grid, Mask, Segment
+from trocar.planning.needle import way_rule
 
 Measure = Callable[[AblationPlan], ThermalDose]
 Bool = NDArray[np.bool_]
@@ -631,9 +632,14 @@ def moved_forward(plan: AblationPlan, deepest: Sequence[Segment]) -> AblationPla
     return replace(plan, applicators=placed)
 
 
-def judged(plan: AblationPlan, dose: ThermalDose) -> AblationPlan:
-    """The plan with the rules it was held against."""
+def judged(
+    plan: AblationPlan, dose: ThermalDose, needles: Sequence[Trajectory] = ()
+) -> AblationPlan:
+    """The plan with the rules it was held against; ``needles`` are those it was placed along."""
     rules = [_coverage_rule(plan, dose), _neural_rule(dose)]
+    way = way_rule(needles)
+    if way is not None:
+        rules.append(way)
     if len(plan.applicators) > 1:
         rules.append(_spacing_rule(plan))
     return replace(plan, rules=tuple(rules))

@@ -23,6 +23,7 @@ from trocar.model.case import Finding, Gravity, Lesion, Site, WallDefect, graves
 from trocar.model.plan import CementNeedle, CementPlan, PlanRule, Trajectory
 from trocar.model.result import Anatomy, Injection, LeakForecast
 from trocar.model.space import Float
+from trocar.planning.needle import way_rule
 
 _ML = 1e-6  # m3
 _MM = 1e-3  # m
@@ -522,6 +523,9 @@ def _place_rules(
                 value("posterior_share"),
             )
         )
+    way = way_rule(needles)
+    if way is not None:
+        rules.append(way)
     behind = _posterior_share(anatomy, tips)
     if behind is not None:
         last = float(value("posterior_share"))

@@ -13,7 +13,7 @@ from trocar.facts.products import Needle
 from trocar.facts.source import load
 from trocar.kernels import rays
 from trocar.model.case import Finding, Gravity
-from trocar.model.plan import MadeBy, Margin, Trajectory
+from trocar.model.plan import MadeBy, Margin, PlanRule, Trajectory
 from trocar.model.result import Anatomy
 from trocar.model.space import Segment
 from trocar.planning import breach, margins, survey, words
@@ -154,6 +154,22 @@ def with_breach(problem: Problem, view: Scene, route: Route, one: Trajectory) ->
         contact_interval=contact_interval,
         placement_error_mm=error.mean,
     )
+
+
+def way_rule(needles: Sequence[Trajectory]) -> PlanRule | None:
+    """What goes in through a needle that must not go in as it lies: a stop; else nothing."""
+    for number, one in enumerate(needles, start=1):
+        if one.verdict is Gravity.STOP:
+            finding = Finding(
+                gravity=Gravity.STOP,
+                message="Needle {number} may not go in as it lies; the plan sheet says why.",
+                values={"number": number},
+            )
+            return PlanRule(
+                rule="way of the needle", verdict="stop", finding=finding,
+                source="the limits of the plan sheet", verified=True,
+            )  # fmt: skip
+    return None
 
 
 def unknown(problem: Problem, route: Route) -> tuple[Finding, ...]:

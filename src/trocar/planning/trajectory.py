@@ -100,12 +100,14 @@ def find_paths(
     seed: int = 0,
     progress: Progress | None = None,
     accept_unknown: Sequence[str] = (),
+    beside: Sequence[Trajectory] = (),
 ) -> PathSearch:
     """Which needles reach the lesion safely, and why is there none where there is none?
 
     ``routes`` default to those of the site, ``needles`` to the stock for it; ``count`` is how many
-    distinct proposals to return. A canal or nerve that was not identified makes every needle of a
-    route that must avoid it a stop, unless its name is in ``accept_unknown``.
+    distinct proposals to return, none the same as one of ``beside``. A canal or nerve that was not
+    identified makes every needle of a route that must avoid it a stop, unless its name is in
+    ``accept_unknown``.
     """
     chosen = tuple(routes_for(anatomy.site) if routes is None else routes)
     stock = tuple(stock_for(anatomy.site) if needles is None else needles)
@@ -116,10 +118,11 @@ def find_paths(
     found: list[list[Trajectory]] = []
     for k, (view, seen) in enumerate(surveys):
         tell("measuring the best needles", k / len(surveys))
-        best, refusal = _best_of(problem, view, seen, max(2, -(-count // len(surveys))))
+        most = max(2, -(-(count + len(beside)) // len(surveys)))
+        best, refusal = _best_of(problem, view, seen, most)
         found.append(best)
         refusals += [refusal] if refusal else []
-    options = _with_breach(problem, surveys, _pick(found, count))
+    options = _with_breach(problem, surveys, _pick(found, count, beside))
     tell("measuring the best needles", 1.0)
     looked = {s.aim.route.name: s.aim.candidates for _, s in surveys}
     order = [r.name for r in chosen]
@@ -259,16 +262,19 @@ def _alike(entries: Float, tips: Float, path: Segment) -> NDArray[np.bool_]:
     return out
 
 
-def _pick(found: Sequence[Sequence[Trajectory]], count: int) -> tuple[Trajectory, ...]:
+def _pick(
+    found: Sequence[Sequence[Trajectory]], count: int, beside: Sequence[Trajectory] = ()
+) -> tuple[Trajectory, ...]:
     """The best of each route first, then the others, while they are distinct; ranked by cost.
 
+    One that is the same as a needle ``beside`` them is left out: that one stands for it.
     Where two routes came to one needle it goes by the name of the route that was given first.
     """
     firsts = [r[0] for r in found if r]
     others = sorted((t for r in found for t in r[1:]), key=_rank)
     chosen: list[Trajectory] = []
     for one in (*firsts, *others):
-        if len(chosen) < count and not any(same_needle(one, c) for c in chosen):
+        if len(chosen) < count and not any(same_needle(one, c) for c in (*beside, *chosen)):
             chosen.append(one)
     return tuple(sorted(chosen, key=_rank))
 
