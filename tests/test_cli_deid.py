@@ -75,6 +75,14 @@ def test_one_key_for_two_folders_gives_one_pseudonym(scan: Path, tmp_path: Path)
     assert len(Key.read(key).people) == 1
 
 
+def test_the_folder_one_stands_in_is_refused_in_a_sentence(
+    scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scan)
+    done = runner.invoke(cli.app, ["deid", str(scan), "."])
+    assert isinstance(done.exception, InputError)
+
+
 @pytest.mark.parametrize("inside", ["out/key.json", "out/a/../key.json", "link/key.json"])
 def test_a_key_within_the_images_is_refused(scan: Path, tmp_path: Path, inside: str) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "out")

@@ -108,6 +108,10 @@ def test_the_template_names_what_lies_there(tmp_path: Path) -> None:
         (b"case,ct\na,1\nA,2\n", "the case A twice"),
         (b"case,ct\na,1\n../b,2\n", "row 3"),
         (b"case,ct\n,1\n", "row 2"),
+        (
+            b"case,click\na,1,2,3\n",
+            "row 2 has more cells than the 2 columns; put cells with commas",
+        ),
         (b"\xff\xfec\0", "UTF-16"),
     ],
 )
@@ -123,6 +127,19 @@ def test_a_table_that_is_none_is_told(text: bytes | None, said: str, tmp_path: P
 def test_tables_as_spreadsheets_write_them(text: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(text.encode())
     assert cohort.read_table(tmp_path / "t.csv") == ({"case": "a", "ct": "x y.nii"},)
+
+
+@pytest.mark.parametrize("row", ["a", "a,x.nii", "a,x.nii,", 'a,x.nii,"",,'])
+def test_cells_that_are_missing_are_empty(row: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"case,ct,site\n{row}\n")
+    ct = "x.nii" if "x" in row else ""
+    assert cohort.read_table(tmp_path / "t.csv") == ({"case": "a", "ct": ct, "site": ""},)
+
+
+def test_a_case_may_stand_in_a_column_that_a_row_does_not_reach(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("ct,case\nx.nii\n")
+    with pytest.raises(InputError, match="row 2: the case is called ''"):
+        cohort.read_table(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize("text", ["1 2", "1 2 x", "1 2 nan", "lpr:1 2 3", "1 2 3 4"])

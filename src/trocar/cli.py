@@ -571,7 +571,7 @@ def deid(
     """Take names, dates and identifiers out of images, so that nobody is recognised in them."""
     from trocar.io.deidentify import Key, deidentify_folder, way_with_dates
 
-    way_back = key or out.with_name(f"{out.name}.key.json")
+    way_back = key or out.parent / f"{out.name}.key.json"
     if way_back.resolve().is_relative_to(out.resolve()):
         raise InputError(
             f"the key {way_back} lies in {out} and would travel with the images; "

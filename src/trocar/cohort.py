@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +125,13 @@ def read_table(table: Path | str) -> tuple[dict[str, str], ...]:
         raise InputError(f"{place.name} {wrong}; expected some of {', '.join(COLUMNS)}")
     rows = []
     for number, row in enumerate(cells_of, start=2):
-        cells = {n: v.strip() for n, v in zip(names, row)}
+        values = [v.strip() for v in row]
+        if any(values[len(names) :]):
+            raise InputError(
+                f"{place.name}, row {number} has more cells than the {len(names)} columns; put "
+                "cells with commas in quotes"
+            )
+        cells = dict(zip_longest(names, values[: len(names)], fillvalue=""))
         if any(cells.values()):
             rows.append(cells)
             if not _NAME.match(cells["case"]):
@@ -315,10 +322,10 @@ def _needle(planned: Planned) -> dict[str, Any]:
     if best is None:
         reasons = "; ".join(f"{r.route}: {r.reason}" for r in plan.refusals)
         none = f"no needle is safe ({reasons})"
-        return row | {"verdict": "stop", "gravest": none, "finding": None}
+        return row | {"verdict": plan.verdict, "gravest": none, "finding": None}
     worst = best.worst
     return row | {
-        "verdict": _GRADES[best.verdict],
+        "verdict": plan.verdict,
         "route": best.route,
         "gauge": best.needle.gauge,
         "depth_mm": _number(best.depth_mm),

@@ -75,7 +75,10 @@ def carry(
 
     def wrote(kind: str, done: Mapping[str, Path]) -> None:
         files.update(done)
-        folders[kind] = tuple(dict.fromkeys(done.values()))
+        # The names of a label map lie beside it.
+        names = [p.with_name(p.name.replace(".nii.gz", ".json")) for p in done.values()]
+        beside = [p for p in names if p.is_file() and p not in files.values()]
+        folders[kind] = tuple(dict.fromkeys([*done.values(), *beside]))
 
     last, not_loaded = 0.9 if strength else 1.0, ""
     if ablation and planned.plan.options:

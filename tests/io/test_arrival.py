@@ -501,7 +501,11 @@ def test_an_image_that_goes_on_in_zeros_is_stopped_at_the_limit(tmp_path: Path) 
         ("a.nrrd", b"NRRD0004\ntype: short\nsizes: 3 3 3\ndata file: /etc/passwd\n\n", "not what"),
         ("a.mha", b"DimSize = 3 3 3\nElementDataFile = /etc/passwd\n", "not what its name says"),
         ("a.nrrd", b"NRRD0004\ntype: double\nsizes: 99999 99999 99\n\n", "claims"),
-        ("a.mha", b"DimSize = 9999 9999 999\nElementDataFile = LOCAL\n", "claims"),
+        (
+            "a.mha",
+            b"ElementType = MET_SHORT\nDimSize = 9999 9999 999\nElementDataFile = LOCAL\n",
+            "claims",
+        ),
     ],
 )
 def test_what_is_no_image_is_told_by_its_first_bytes(
@@ -511,6 +515,57 @@ def test_what_is_no_image_is_told_by_its_first_bytes(
     assert says in refused(tmp_path / name, tmp_path / "in")
     with pytest.raises(InputError, match=says):
         refuse_first_block(data, name[1:])
+
+
+NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 3 3 3\nencoding: raw\n"
+MHA = b"ObjectType = Image\nNDims = 3\nDimSize = 3 3 3\nElementType = MET_SHORT\n"
+VOXELS = bytes(54)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("plain.nrrd", NRRD + b"\n" + VOXELS),
+        ("plain.mha", MHA + b"ElementDataFile = LOCAL\n" + VOXELS),
+    ],
+)
+def test_a_plain_volume_file_passes(tmp_path: Path, name: str, data: bytes) -> None:
+    """The base of the hostile files below is itself taken: it is what was added that is refused."""
+    (tmp_path / name).write_bytes(data)
+    assert unpack(tmp_path / name, tmp_path / "in").files == (name,)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        # a line that ends in a carriage return alone, as the reader has it
+        ("a.nrrd", NRRD + b"# \rdata file: {}\n\n" + VOXELS),
+        ("a.nrrd", NRRD + b"datafile: {}\n\n" + VOXELS),
+        ("a.nrrd", NRRD + b"  Data File: {}\n\n" + VOXELS),
+        # which of two counts is another matter for each reader
+        ("a.nrrd", NRRD + b"sizes: 9 9 9\n\n" + VOXELS),
+        ("a.nrrd", NRRD + b"type: double\n\n" + VOXELS),
+        ("a.nrrd", NRRD + b"x" * 400 + b": 1\n\n" + VOXELS),
+        ("a.mha", MHA + b"ElementDataFile = {}\n" + VOXELS),
+        ("a.mha", MHA + b"Comment = \rElementDataFile = {}\nElementDataFile = LOCAL\n" + VOXELS),
+        ("a.mha", MHA + b"no line\nElementDataFile = LOCAL\n" + VOXELS),
+        ("a.mha", MHA + b"DimSize = 9 9 9\nElementDataFile = LOCAL\n" + VOXELS),
+        ("a.mha", MHA + b"ElementDataFile = LOCAL\nElementDataFile = {}\n" + VOXELS),
+        # beyond the first block
+        (
+            "a.mha",
+            MHA + b"ElementDataFile = LOCAL\n" + bytes(1 << 20) + b"\nElementDataFile = {}\n",
+        ),
+        # that is HDF5 as well, whose reader looks for its mark at every doubling
+        ("a.mha", (MHA + b"ElementDataFile = LOCAL\n").ljust(512, b"\0") + b"\x89HDF\r\n\x1a\n"),
+        ("a.nrrd", (NRRD + b"\n").ljust(1 << 18, b"\0") + b"\x89HDF\r\n\x1a\n" + VOXELS),
+    ],
+)
+def test_a_volume_file_leads_to_no_other_file(tmp_path: Path, name: str, data: bytes) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"\x2a" * 54)
+    (tmp_path / name).write_bytes(data.replace(b"{}", str(secret).encode()))
+    assert "is not what its name says" in refused(tmp_path / name, tmp_path / "in")
 
 
 def test_a_zip_by_its_ending_must_be_one(tmp_path: Path, slice_: bytes) -> None:
@@ -574,6 +629,20 @@ def test_a_deflated_object_that_grows_is_refused(
     assert "damaged" in why_not_inflated(io.BytesIO(deflated(b"\xff" * 100)), 1 << 28)
     for cut in (140, 150, len(deflated(b""))):
         assert "leads nowhere" in why_not_inflated(io.BytesIO(bomb[:cut]), 1 << 28)
+
+
+def test_a_meta_header_that_a_parser_reads_otherwise_is_refused(slice_: bytes) -> None:
+    """Else a deflated part behind it would pass unseen."""
+    name = b"1.2.840.10008.1.2.1.99"
+    implicit = struct.pack("<HHI", 2, 0x10, len(name)) + name
+    for data in (
+        bytes(128) + b"DICM" + implicit + bytes(100),
+        implicit + bytes(100),  # without a preamble
+        deflated(b"", syntax=name.decode() + "\\1.2"),
+        deflated(b"", syntax=name.decode() + "\t"),
+    ):
+        assert "leads nowhere" in why_not_inflated(io.BytesIO(data), 1 << 28)
+    assert why_not_inflated(io.BytesIO(slice_), 1 << 28) == ""
 
 
 # --- not a CT ------------------------------------------------------------------------------------

@@ -239,6 +239,9 @@ def objects(draw: Any) -> bytes:
     return data if syntax == DEFLATED else data + end
 
 
+RULES = _profile().rules
+
+
 def walk(before: Dataset, after: Dataset) -> Iterator[tuple[int, Any, Any]]:
     """Identifiers of both data sets at the same places, wherever they nest."""
     for tag in after.keys():  # noqa: SIM118 - iterating a Dataset gives elements
@@ -252,6 +255,7 @@ def walk(before: Dataset, after: Dataset) -> Iterator[tuple[int, Any, Any]]:
             new.VR == "SQ"
             and tag in before
             and tag != tag_for_keyword("DeidentificationMethodCodeSequence")
+            and (new.value or tag in RULES)  # empty, it may be there because its kind must have it
         ):
             for one, other in zip(before[tag].value, new.value, strict=True):
                 yield from walk(one, other)

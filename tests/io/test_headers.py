@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,9 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from trocar.errors import InputError
 from trocar.io.files import Item
 from trocar.io.headers import _header, _quick, _thorough, read_headers
 
@@ -84,3 +87,27 @@ def test_a_file_without_preamble_is_read(tmp_path: Path, make_image: Any) -> Non
     (tmp_path / "b.dcm").write_bytes(whole[at:])
     (header,) = read_headers(_item(tmp_path / "b.dcm")) or ()
     assert header.position_mm == (0, 0, 5)
+
+
+def test_a_deflated_file_is_read_unless_it_grows_as_no_image_does(
+    tmp_path: Path, make_image: Any
+) -> None:
+    d = make_image(np.zeros((2, 2)), (0, 0, 5))
+    d.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    d.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    (header,) = read_headers(_item(tmp_path / "a.dcm")) or ()
+    assert header.position_mm == (0, 0, 5)
+
+    whole = (tmp_path / "a.dcm").read_bytes()
+    at = whole.index(b"1.2.840.10008.1.2.1.99") + 22
+    meta = whole[: at + int.from_bytes(whole[140:144], "little") - (at - 144)]
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    data = b"".join(packer.compress(bytes(1 << 24)) for _ in range(64)) + packer.flush()
+    (tmp_path / "b.dcm").write_bytes(meta + data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"b\.dcm unpacks to more than"):
+            read_headers(_item(tmp_path / "b.dcm"))
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()

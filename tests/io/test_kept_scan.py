@@ -55,6 +55,11 @@ def test_the_same_ct_makes_the_same_file(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.ct cannot be read .* expected a CT"):
+        open_scan(tmp_path / "gone.ct")
+
+
 @pytest.mark.parametrize("cut", [4, 18, 200, -1])
 def test_a_damaged_file_is_told(tmp_path: Path, cut: int) -> None:
     place = keep_scan(tmp_path / "x.ct", scan(np.zeros((2, 3, 4), np.int16)))

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from browsing import TABLET, WIDE
 
+from trocar.model.space import Grid, Mask
 from trocar.report import viewer
+from trocar.web import strokes
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -77,6 +79,15 @@ _COVERED = """pane => {
     const r = e.getBoundingClientRect();
     return r.left < middle[0] + 9 && r.right > middle[0] - 9 && r.top < middle[1] + 9;
   }).map(e => e.textContent);
+}"""
+# What the page paints of strokes on a grid of its own.
+_PAINTED = """async ({ strokes, dims, steps, origin }) => {
+  const own = document.querySelector('script[src*="/bench."]').src;
+  const { NiivueStage } = await import(own.replace('/bench.', '/bench-niivue.'));
+  const drawBitmap = new Uint8Array(dims[0] * dims[1] * dims[2]);
+  const stage = { nv: { drawBitmap }, drawingGrid: () => ({ dims, steps, origin }) };
+  for (const stroke of strokes) NiivueStage.prototype.lay.call(stage, stroke);
+  return [...drawBitmap];
 }"""
 _LONG = 120_000  # ms; a machine without a graphics card compiles shaders for a while
 
@@ -229,18 +240,30 @@ def test_the_pictures_left_is_the_patients_right(browsers: Callable[..., Tab]) -
     tab.press("PageUp", 10)
     assert tab.where().startswith("L 12.0  P −8.0  H 10.0 mm · 1400 HU".replace("  ", " "))
     check_sides(tab, "#stage", drawn=True)
+    # Of a CT whose voxels were joined and rounded, the server tells what lies there.
+    tab.press("ArrowLeft", 24)
+    assert tab.where().endswith(" 30 HU")
+    tab.page.click("[data-view=whole]")
+    tab.press("ArrowLeft")
+    tab.page.wait_for_selector("#where:has-text('HU')")
+    assert tab.where().startswith("L −13.0")
+    assert tab.where().endswith(" 30 HU")
+    tab.page.click("[data-view=whole]")
+    tab.press("ArrowRight", 25)
     # Beside it the CT afterwards, at the same place, as it is told: not laid bone on bone.
     tab.page.click("[data-view=after]")
     tab.page.wait_for_selector("#beside[data-state=ready]")
     assert "not laid over" in tab.page.locator("#registered").inner_text()
     check_sides(tab, "#after-stage", drawn=True)
-    # What is clicked there is looked at here.
+    # What is clicked there is looked at here, and is no lesion of the CT before.
+    tab.page.click("button[data-mode=lesion]")
     box = tab.box("#after-stage .pane[data-plane=axial]")
     tab.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     tab.page.wait_for_timeout(300)
     l, p = (float(v.replace("−", "-")) for v in re.findall(r"[LP] ([−\d.]+)", tab.where()))
     assert abs(l) < 2
     assert abs(p) < 2
+    assert tab.page.locator("#click-at").inner_text() == "–"
     assert not tab.complaints
     tab.page.context.close()
 
@@ -301,7 +324,7 @@ def test_a_needle_is_dragged_until_it_turns_red(browsers: Callable[..., Tab]) ->
     assert "away from the canal" in side
     kept = answers[-1]["numbers"]
     assert all(f["value"] in side for f in kept["facts"] if f["value"])
-    # Brush: what is painted is what is kept.
+    # A stroke of the brush is drawn, and taken back.
     tab.page.click("button[data-mode=brush]")
     lesion = tab.middle("#stage .pane[data-plane=axial]")
     tab.drag((lesion[0] - 10, lesion[1] - 40), (20, 0), steps=4)
@@ -321,6 +344,30 @@ def test_a_needle_is_dragged_until_it_turns_red(browsers: Callable[..., Tab]) ->
     tab.page.wait_for_timeout(300)
     assert not tab.page.evaluate(_OUTSIDE)
     assert not tab.complaints
+    tab.page.context.close()
+
+
+# --- The brush ------------------------------------------------------------------------------------
+
+
+def test_the_page_paints_by_the_rule_that_the_server_keeps_by(browsers: Callable[..., Tab]) -> None:
+    tab, rng = browsers(webgl=False), np.random.default_rng(0)
+    tab.open(tab.site.marked)
+    grid = Grid.from_spacing((12, 15, 14), (2.5, 1.25, 1.5), (-8.1, -7.3, -12.7))
+    for normal in np.eye(3):
+        told = [
+            {"points": (rng.uniform(-9, 9, (n, 3)) * (1 - normal)).tolist(),
+             "normal": normal.tolist(), "radius": radius, "adds": adds}
+            for n, radius, adds in ((1, 3.3, True), (4, 4.1, True), (3, 1.9, False))
+        ]  # fmt: skip
+        steps = grid.affine[:3, 2::-1].T  # of columns, rows, slices: the drawing's order
+        given = {"strokes": told, "dims": grid.shape[::-1], "steps": steps.tolist(),
+                 "origin": grid.affine[:3, 3].tolist()}  # fmt: skip
+        painted = np.array(tab.page.evaluate(_PAINTED, given), bool).reshape(grid.shape)
+        blank = Mask(grid=grid, values=np.zeros(grid.shape, bool))
+        kept = strokes.applied(blank, strokes.read(told)).values
+        assert np.count_nonzero(kept) > 50
+        assert np.array_equal(painted, kept)
     tab.page.context.close()
 
 
@@ -361,8 +408,13 @@ def test_without_webgl_everything_can_be_done(browsers: Callable[..., Tab]) -> N
     depth = tab.page.locator("#live .numbers").inner_text()
     assert re.search(r"\d+\.\d mm", depth)
     tab.page.wait_for_selector("#obliques .pane[data-state=drawn]")
+    # The skin map is of one version: it does not stay over the next.
+    tab.page.click("[data-view=skin]")
+    tab.page.wait_for_selector(".stage circle.skin", state="attached")
     tab.page.click("[data-act=keep-needle]")
     tab.page.wait_for_selector("#notice.ok")
+    assert tab.page.locator("circle.skin").count() == 0
+    assert tab.page.get_attribute("[data-view=skin]", "aria-pressed") == "false"
     assert tab.page.locator("#side details.needle").count() == needles + 1
     # Where it goes in is dragged on the cut along it.
     tab.page.locator("#side [data-act=move]").last.click()
@@ -373,8 +425,25 @@ def test_without_webgl_everything_can_be_done(browsers: Callable[..., Tab]) -> N
     tab.page.mouse.up()
     tab.measured()
     assert tab.page.locator("#live .numbers").inner_text() != before
-    tab.page.click("[data-act=drop-needle]")
     assert not tab.complaints
+    # Where it cannot be measured no verdict of another place stays, until it can be again.
+    tab.page.route("**/measure/", lambda route: route.abort())
+    tab.press("ArrowLeft")
+    tab.page.wait_for_selector("#bench[data-verdict=unknown]")
+    tab.measured()
+    assert tab.page.locator("#stage .needle.chosen.unknown").count() == 3
+    assert "did not answer" in tab.page.locator("#live").inner_text()
+    tab.page.unroute("**/measure/")
+    tab.press("ArrowLeft")
+    tab.page.wait_for_selector("#live .verdict:not(.unknown)")
+    assert tab.page.get_attribute("#bench", "data-verdict") in ("ok", "caution", "stop")
+    # A needle of the plan keeps its own verdict, whatever gauge is chosen for the next.
+    tab.page.click("[data-act=drop-needle]")
+    asked: list[str] = []
+    tab.page.on("request", lambda r: asked.append(r.url) if "/measure/" in r.url else None)
+    tab.page.select_option("#gauge", index=1)
+    tab.page.wait_for_timeout(200)
+    assert not asked
     tab.page.context.close()
 
 

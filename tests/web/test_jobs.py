@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -329,12 +330,48 @@ def test_work_whose_watcher_is_gone_is_taken_over(monkeypatch: pytest.MonkeyPatc
         moment = datetime.now(UTC) - timedelta(seconds=seconds)
         return moment.isoformat(timespec="microseconds")
 
-    left = asked(1, state="running", claim="gone", watched_at=ago(120))
+    left = asked(1, state="running", claim="gone", watched_at=ago(jobs._FORGOTTEN_S + 30))
     asked(2, state="running", claim="well", watched_at=ago(5))
+    # Nobody signs while an outcome comes: one that comes slowly is not computed again.
+    slowly = farm.line.COMES_S + jobs._SEEN_S
+    asked(3, state="running", claim="fetching", watched_at=ago(slowly))
     assert jobs.rescue() == 1
     assert started == [str(left.uid)]
     left.refresh_from_db()
     assert (left.state, left.claim) == ("waiting", "")
+
+
+def test_jobs_that_begin_at_once_start_one_farm(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
+) -> None:
+    started: list[Path] = []
+
+    class Slow:
+        def __init__(self, place: Path) -> None:
+            self.place = place
+
+        def start(self) -> None:
+            time.sleep(0.2)
+            started.append(self.place)
+
+        def close(self) -> None:
+            pass
+
+        def keep(self, tell: Any) -> None:
+            pass
+
+    for name in (jobs.ADDRESS, jobs.PLACE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(farm, "LocalFarm", Slow)
+    settings.HOME = tmp_path
+    jobs._laid.cache_clear()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            lines = [asked.result() for asked in [pool.submit(jobs._line) for _ in range(8)]]
+    finally:
+        jobs._laid.cache_clear()
+    assert len(started) == 1
+    assert len(set(map(id, lines))) == 1
 
 
 def test_seconds_of_silence_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

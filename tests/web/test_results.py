@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from trocar import tasks
+from trocar.model.case import Finding, Gravity
 from trocar.pathway import Planned, edits
 from trocar.phantom import make
 from trocar.phantom.files import as_scan
-from trocar.registry import store
+from trocar.registry import roles, store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, ChainEvent, Job
 from trocar.web import bench, cases, jobs, kept, work_kinds
+from trocar.web.pages.results import _jobs
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_a_plan_comes_back_as_it_was_drawn(on_bench: Any, outlined: Planned) -> 
     best = outlined.plan.best
     assert best is not None
     assert told.route == best.route.replace("_", " ")
-    assert told.verdict == best.verdict.value.replace("note", "ok")
+    assert told.verdict == outlined.plan.verdict
     assert told.needles == 1
 
 
@@ -104,7 +106,31 @@ def test_a_typed_edit_keeps_the_needle_it_does_not_touch(on_bench: Any, clients:
     assert found[0].number == new.number
 
 
-def made_run(files: bytes = b"") -> tasks.Made:
+def test_a_wrong_level_is_a_stop_whatever_the_needle(outlined: Planned) -> None:
+    wrong = Finding(gravity=Gravity.STOP, message="the level may be wrong")
+    plan = replace(outlined.plan, findings=(wrong,))
+    assert bench.said_of(replace(outlined, plan=plan))["verdict"] == "stop"
+
+
+def test_cement_of_one_needle_is_not_that_of_another(on_bench: Any, outlined: Planned) -> None:
+    """A plan that is kept as it was keeps its volumes; a needle that moved does not."""
+    last = MODELS["plans"].objects.filter(lesion=on_bench).latest("number")
+    typed = replace(to_record(last), cement_ml=2.0, stop_ml=3.0, ablation="18 G, 5 min")
+    cases.plan(on_bench, typed, who="radiologist", why="typed", parent=last.number)
+    number = bench.last_number(on_bench)
+    same = bench.keep_version(on_bench, outlined, who="radiologist", why="seen", parent=number)
+    assert (same.cement_ml, same.stop_ml, same.ablation) == (2.0, 3.0, "18 G, 5 min")
+    tip = outlined.lesion.mask.centroid_mm
+    entry = outlined.plan.options[0].entry_mm
+    moved = edits.Live(outlined).measure(
+        entry_mm=entry, target_mm=tip - 2.0 * outlined.anatomy.axes.posterior
+    )
+    other = edits.with_needle(outlined, moved, replacing=0)
+    kept_ = bench.keep_version(on_bench, other, who="radiologist", why="moved", parent=same.number)
+    assert (kept_.cement_ml, kept_.stop_ml, kept_.ablation) == (None, None, None)
+
+
+def made_run(files: bytes = b"", verdict: str = "caution") -> tasks.Made:
     import io
     import zipfile
 
@@ -118,7 +144,7 @@ def made_run(files: bytes = b"") -> tasks.Made:
     return tasks.Made(
         files=out.getvalue(),
         told={
-            "kind": "leak forecast", "verdict": "caution", "cement": "low viscosity",
+            "kind": "leak forecast", "verdict": verdict, "cement": "low viscosity",
             "target_ml": 1.31, "stop_ml": 2.04, "started": "2026-01-02T03:04:05+00:00",
             "seconds": 12.34, "seed": 7, "version": "0.1.0", "inputs_sha256": "a" * 64,
             "facts_sha256": "b" * 64,
@@ -174,6 +200,7 @@ def test_a_run_is_taken_over_into_the_plan(on_bench: Any, clients: Any) -> None:
     )
     uid = json.loads(told)["run"]
     last = MODELS["plans"].objects.filter(lesion=on_bench).latest("number")
+    assert MODELS["runs"].objects.get(uid=uid).plan_number == last.number
     cases.approve(last, who="radiologist")
     address = f"/case/{on_bench.uid}/run/{uid}/take/"
     answer = clients["radiologist"].post(address, {"parent": last.number})
@@ -186,6 +213,72 @@ def test_a_run_is_taken_over_into_the_plan(on_bench: Any, clients: Any) -> None:
     assert to_record(last).revoked_at
     clash = clients["radiologist"].post(address, {"parent": last.number}, follow=True)
     assert "changed this" in clash.content.decode()
+
+
+def run_of(lesion: Any, made: tasks.Made) -> Any:
+    asked = {"lesion": str(lesion.uid), "parent": bench.last_number(lesion)}
+    told = work_kinds._keep_run(asked, "radiologist", made)
+    return MODELS["runs"].objects.get(uid=json.loads(told)["run"])
+
+
+def test_what_a_run_forbids_the_plan_forbids(on_bench: Any, clients: Any) -> None:
+    run = run_of(on_bench, made_run(b"3", verdict="stop"))
+    number = bench.last_number(on_bench)
+    address = f"/case/{on_bench.uid}/run/{run.uid}/take/"
+    assert clients["radiologist"].post(address, {"parent": number}).status_code == 302
+    new = to_record(MODELS["plans"].objects.filter(lesion=on_bench).latest("number"))
+    assert (new.number, new.verdict) == (number + 1, "stop")
+
+
+def test_a_run_of_another_needle_is_not_taken(
+    on_bench: Any, clients: Any, outlined: Planned
+) -> None:
+    run = run_of(on_bench, made_run(b"4"))
+    bare = edits.without_needle(outlined, 0)
+    number = bench.last_number(on_bench)
+    bench.keep_version(on_bench, bare, who="radiologist", why="out", parent=number)
+    address = f"/case/{on_bench.uid}/run/{run.uid}/take/"
+    page = clients["radiologist"].post(address, {"parent": number + 1}, follow=True)
+    assert "simulated for another needle" in page.content.decode()
+    assert bench.last_number(on_bench) == number + 1
+    # Nor does the bone bear the cement of another needle.
+    asked = {"lesion": str(on_bench.uid), "parent": number + 1}
+    assert work_kinds.LOAD.gather(asked).predicted is None
+    assert work_kinds.LOAD.gather(asked | {"parent": number}).predicted is not None
+
+
+def test_volumes_not_to_pass_are_never_rounded_up(on_bench: Any) -> None:
+    told = dict(made_run().told) | {"target_ml": 2.96, "stop_ml": 2.99}
+    assert work_kinds.summary(told) == "low viscosity: 2.9 ml planned; stop at 2.9 ml"
+    heat = {"kind": "ablation", "device": "18 G", "seconds_on": 300.0, "covered": 0.996}
+    assert work_kinds.summary(heat) == "18 G, 5.0 min; 99 % of the lesion dies"
+
+
+def test_what_a_person_read_on_a_ct_stands(on_bench: Any) -> None:
+    """The program fills what was left open, and adds its sheet."""
+    from trocar.model.care import Assessment, Imaging
+
+    image = Imaging(
+        image_id="after", lesion_id=on_bench.lesion_id, modality="CT", purpose="after",
+        date="2026-01-05", sha256=MODELS["images"].objects.get(image_id="one").sha256,
+    )  # fmt: skip
+    row = cases.save("images", image, who="radiologist", why="added", study=on_bench.study)
+    read = Assessment(
+        lesion_id=on_bench.lesion_id, date="2026-01-05", read_by="radiologist", leak_found=True,
+        compartments=("epidural or canal",), note="Seen beside the root.",
+    )  # fmt: skip
+    cases.save("assessments", read, who="radiologist", why="read", study=on_bench.study)
+    found = {
+        "cement_ml": 2.5, "low_ml": 2.4, "high_ml": 2.6, "lesion_fill": 0.4, "compartments": [],
+    }  # fmt: skip
+    made = replace(made_run(b"5"), told=made_run().told | found)
+    asked = {"lesion": str(on_bench.uid), "image": str(row.uid)}
+    work_kinds.ASSESS.keep(asked, "coordinator", made)
+    kept_ = to_record(MODELS["assessments"].objects.get(lesion=on_bench))
+    assert (kept_.leak_found, kept_.compartments) == (True, ("epidural or canal",))
+    assert (kept_.note, kept_.read_by) == ("Seen beside the root.", "radiologist")
+    assert (kept_.cement_ml, kept_.image_id) == (2.5, "after")
+    assert kept_.result_sha256
 
 
 def test_a_result_that_comes_too_late_waits(on_bench: Any, clients: Any, outlined: Planned) -> None:
@@ -265,3 +358,84 @@ def test_work_asks_for_what_it_needs(
 def test_the_two_scans_are_kept_apart(on_bench: Any, outlined: Planned) -> None:
     other = replace(outlined.scan, sha256="0" * 64)
     assert bench.keep_image(other) != bench.keep_image(outlined.scan)
+
+
+def _job(kind: str, lesion: Any, **more: Any) -> Job:
+    given = {"asked_by": "radiologist", "asked_at": "2026-01-02T03:04:05+00:00"} | more
+    parameters = {"lesion": str(lesion.uid), "token": "", "series": ""} | given.pop("asked", {})
+    return Job.objects.create(kind=kind, parameters=parameters, **given)
+
+
+@pytest.mark.parametrize("kind", ["outline", "search", "ablate", "assess", "sheet", "read"])
+def test_who_may_not_ask_for_work_cannot_repeat_or_stop_it(
+    lesion: Any, clients: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Images are the coordinator's; what plans, or goes into a plan, is the radiologist's."""
+    only_plans = roles.RIGHTS["specialist"] | {roles.PLAN}
+    monkeypatch.setattr(roles, "RIGHTS", {**roles.RIGHTS, "specialist": only_plans})
+    may = {
+        "radiologist": True, "coordinator": kind == "read", "specialist": kind != "read"
+    }  # fmt: skip
+    for who, allowed in may.items():
+        done, open_ = _job(kind, lesion, state="done"), _job(kind, lesion)
+        failed = _job(kind, lesion, state="failed")
+        jobs_before = Job.objects.count()
+        base, status = f"/case/{lesion.uid}/job/", 302 if allowed else 404
+        assert clients[who].post(f"{base}{done.uid}/again/").status_code == status, who
+        assert Job.objects.count() == jobs_before + allowed
+        assert clients[who].post(f"{base}{open_.uid}/cancel/").status_code == status, who
+        open_.refresh_from_db()
+        assert open_.state == ("cancelled" if allowed else "waiting")
+        page = clients[who].get(f"{base}{failed.uid}/").content.decode()
+        assert (f"{base}{failed.uid}/again/" in page) == allowed  # nor is it offered
+
+
+def test_a_late_result_is_taken_after_further_versions_and_once(
+    on_bench: Any, clients: Any, outlined: Planned
+) -> None:
+    parent = bench.last_number(on_bench)
+    bench.keep_version(on_bench, outlined, who="specialist", why="moved", parent=parent)
+    asked = {"lesion": str(on_bench.uid), "parent": parent, "why": "searched"}
+    told = work_kinds._keep_plan(
+        asked, "radiologist", tasks.kept_plan(edits.preferred(outlined, 0))
+    )
+    job = _job("search", on_bench, state="done", result=told, fraction=1.0, asked=asked)
+    clash = json.loads(told)["number"]
+    bench.keep_version(on_bench, outlined, who="specialist", why="moved again", parent=clash)
+    see, address = clients["radiologist"], f"/case/{on_bench.uid}/job/{job.uid}/"
+    newest = bench.last_number(on_bench)
+    assert newest == clash + 1
+
+    def forget_the_second() -> None:
+        """Another plan than the one that waits stands in the version after the clash."""
+        rows = MODELS["plans"].objects.filter(lesion=on_bench, number=newest)
+        rows.update(plan_sha256="0" * 64)
+
+    forget_the_second()
+    page = see.get(address).content.decode()
+    assert f'name="parent" value="{newest}"' in page
+    results = f"/case/{on_bench.uid}/results/"
+    assert "waits to be taken" in see.get(results).content.decode()
+    assert see.post(f"{address}take/", {"parent": newest}).status_code == 302
+    assert bench.last_number(on_bench) == newest + 1
+    assert "take/" not in see.get(address).content.decode()
+    assert "waits to be taken" not in see.get(results).content.decode()
+    told_now = see.get(f"{address}?json").json()
+    assert "waiting" not in told_now["result"]
+    assert told_now["target"] == f"/case/{on_bench.uid}/bench/"
+    assert see.post(f"{address}take/", {"parent": newest + 1}).status_code == 404
+    assert bench.last_number(on_bench) == newest + 1
+
+
+def test_the_last_jobs_are_read_without_their_logs(
+    lesion: Any, clients: Any, django_assert_num_queries: Any
+) -> None:
+    for n in range(25):
+        _job("ablate", lesion, state="failed", error=f"fault {n}.", log="x" * 1000)
+    with django_assert_num_queries(1) as asked:
+        found = _jobs(lesion)
+        assert [j.error for j in found] == [f"fault {n}." for n in range(24, 4, -1)]
+    assert '"log"' not in asked[0]["sql"]
+    assert "LIMIT 20" in asked[0]["sql"]
+    page = clients["radiologist"].get(f"/case/{lesion.uid}/results/").content.decode()
+    assert page.count("fault ") == 20

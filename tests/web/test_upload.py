@@ -5,18 +5,24 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import browsing
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from trocar.errors import InputError
+from trocar.io.pseudonyms import Key
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, Job
-from trocar.web import arrivals, bench
+from trocar.web import arrivals, bench, daily, jobs, work_kinds
+from trocar.web.pages.upload import _scan, run_read
 
 NAME, HOSPITAL = "Chan^Tai Man", "St Elsewhere"
 
@@ -119,6 +125,17 @@ def test_a_ct_comes_in_without_its_names(sender: Sender, lesion: Any, home: Path
     assert home / "files" not in key.parents
 
 
+def test_all_who_come_first_at_once_share_one_key(home: Path) -> None:
+    def met(number: int) -> str:
+        with Key.at(arrivals.key_place()) as key:
+            return key.pseudonym(f"HK{number}", NAME)
+
+    with ThreadPoolExecutor(8) as pool:
+        names = set(pool.map(met, range(8)))
+    assert set(Key.read(arrivals.key_place()).people) == names
+    assert len(names) == 8
+
+
 def test_a_zip_comes_in_pieces(sender: Sender) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -141,20 +158,24 @@ def test_pieces_that_do_not_follow_each_other_are_refused(sender: Sender) -> Non
 
 
 @pytest.mark.parametrize(
-    ("data", "ending", "said"),
+    ("data", "ending", "said", "status"),
     [
-        (b"\0" * 100_000, ".dcm", "nothing but zeros"),
-        (b"hello, I am no image at all", ".dcm", "expected DICOM"),
-        (b"PK\x03\x04" + b"\0" * 100, ".dcm", "archive"),
-        (b"MZ" + b"\0" * 100, ".zip", "is no zip"),
-        (b"", ".dcm", "a size that is none"),
+        # What a disc holds beside its images, and the sender passes over ...
+        (b"\0" * 100_000, ".dcm", "nothing but zeros", 415),
+        (b"hello, I am no image at all", ".dcm", "expected DICOM", 415),
+        (b"MZ" + b"\0" * 100, ".exe", "expected DICOM", 415),
+        (b"PK\x03\x04" + b"\0" * 100, ".dcm", "archive", 415),
+        # ... and what was meant to be read.
+        (b"MZ" + b"\0" * 100, ".zip", "is no zip", 422),
+        (b"MZ" + b"\0" * 400, ".nii", "not what its name says", 422),
+        (b"", ".dcm", "a size that is none", 422),
     ],
 )
 def test_the_first_block_shows_what_is_none(
-    sender: Sender, home: Path, data: bytes, ending: str, said: str
+    sender: Sender, home: Path, data: bytes, ending: str, said: str, status: int
 ) -> None:
     answer = sender.send(0, data, ending)
-    assert answer.status_code == 422
+    assert answer.status_code == status
     assert said in answer.json()["error"]
     left = [p for p in (home / "arriving").rglob("*") if p.is_file() and p.name != "about.json"]
     assert not left
@@ -187,6 +208,96 @@ def test_of_several_series_one_is_chosen_without_sending_again(sender: Sender) -
     sender.end(series="2")
     job = Job.objects.filter(kind="read").latest("pk")
     assert (job.state, job.error) == ("done", "")
+
+
+def test_of_several_series_one_is_chosen_on_the_page_of_the_job(
+    sender: Sender, lesion: Any, clients: Any, home: Path, django_capture_on_commit_callbacks: Any
+) -> None:
+    def again(**told: str) -> Job:
+        with django_capture_on_commit_callbacks(execute=True):
+            answer = clients["coordinator"].post(f"{page()}again/", told)
+        assert answer.status_code == 302
+        return Job.objects.filter(kind="read").latest("pk")
+
+    def page() -> str:
+        return f"/case/{lesion.uid}/job/{Job.objects.filter(kind='read').latest('pk').uid}/"
+
+    def asked(who: str = "coordinator") -> bool:
+        return 'name="series"' in clients[who].get(page()).content.decode()
+
+    study = generate_uid()
+    for n, data in enumerate(ct(study=study) + ct(9, study=study)):
+        sender.send(n, data)
+    sender.end()
+    job = Job.objects.get(kind="read")
+    assert job.error.startswith("there are 2 CT series; choose one (1: ")
+    assert asked()
+    assert not asked("specialist")  # who may not bring images may choose none
+    wrong = again(series="7")
+    assert wrong.state == "failed"
+    assert wrong.error.startswith("no series answers to '7'; choose one (1: ")
+    for one in (job, wrong):
+        assert "; 2: " in one.error
+        for told in ("--series", str(home), "arriving", "trocar inspect"):
+            assert told not in one.error
+    assert asked()
+    done = again(series=" 2 ")
+    assert (done.state, done.error) == ("done", "")
+    assert done.parameters["series"] == "2"
+    assert not list((home / "arriving").iterdir())
+    assert not asked()
+    Job.objects.filter(pk=done.pk).delete()
+    assert not asked()  # the files no longer wait
+
+
+def test_no_path_is_told_of_what_holds_no_series(tmp_path: Path) -> None:
+    for n, data in enumerate(ct()):
+        ds = pydicom.dcmread(io.BytesIO(data))
+        ds.ImageOrientationPatient = [0, 0, 0, 0, 0, 0]
+        ds.save_as(tmp_path / f"{n}.dcm")
+    with pytest.raises(InputError) as told:
+        _scan(tmp_path, "")
+    assert type(told.value) is InputError  # nothing to choose from
+    assert str(tmp_path) not in str(told.value)
+
+
+def test_what_was_passed_over_is_told(sender: Sender, lesion: Any, clients: Any) -> None:
+    for n, data in enumerate(ct()):
+        sender.send(n, data)
+    sender.end(passed="3")
+    job = Job.objects.get(kind="read")
+    assert job.state == "done"
+    page = clients["coordinator"].get(f"/case/{lesion.uid}/job/{job.uid}/").content.decode()
+    assert "3 files that are no images were passed over." in page
+
+
+@pytest.mark.parametrize("fault", [jobs.Cancelled(), KeyboardInterrupt(), ValueError("x")])
+def test_nothing_waits_after_work_that_was_stopped(
+    sender: Sender, lesion: Any, home: Path, fault: BaseException
+) -> None:
+    for n, data in enumerate(ct()):
+        sender.send(n, data)
+    token = sender.to["file"].split("/")[-2]
+
+    def stopping(step: str, fraction: float) -> None:
+        if step == "reading":
+            raise fault
+
+    asked = {"lesion": str(lesion.uid), "token": token, "purpose": "planning", "date": "",
+             "series": ""}  # fmt: skip
+    with pytest.raises(type(fault)):
+        run_read(asked, "coordinator", stopping)
+    assert not list((home / "arriving").iterdir())
+
+
+def test_nothing_waits_for_a_lesion_that_was_taken_out(
+    sender: Sender, lesion: Any, home: Path, monkeypatch: Any
+) -> None:
+    sender.send(0, ct(1)[0])
+    monkeypatch.setattr(work_kinds, "lesion_of", Mock(side_effect=InputError("no lesion")))
+    sender.end()
+    assert Job.objects.get(kind="read").error == "no lesion"
+    assert not list((home / "arriving").iterdir())
 
 
 def test_a_path_in_a_zip_leads_nowhere(sender: Sender, home: Path) -> None:
@@ -254,3 +365,60 @@ def test_what_nobody_took_in_goes(sender: Sender, home: Path, monkeypatch: Any) 
     monkeypatch.setattr(arrivals, "_KEEP_S", -1)
     arrivals.forget_old()
     assert not list((home / "arriving").iterdir())
+
+
+def test_what_nobody_took_in_goes_though_nobody_uploads(
+    sender: Sender, home: Path, monkeypatch: Any
+) -> None:
+    calendar = daily.Calendar(lambda: None)
+    assert calendar.look()
+    assert len(list((home / "arriving").iterdir())) == 1
+    monkeypatch.setattr(arrivals, "_KEEP_S", -1)
+    assert calendar.look()  # on the same day
+    assert not list((home / "arriving").iterdir())
+
+
+_FILL = """
+from trocar.web import serve
+serve.prepare()
+from trocar.io.records import example_study
+from trocar.registry import store
+from trocar.registry.models import MODELS
+serve.make_account("radiologist", {password!r}, role="radiologist", who="trocar", specialty="")
+store.take_in(example_study(), who="trocar", why="example")
+print(f"case/{{MODELS['lesions'].objects.order_by('pk').first().uid}}/")
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_folder_of_a_disc_is_taken_with_what_lies_beside_its_images(tmp_path: Path) -> None:
+    disc, nothing = tmp_path / "disc", tmp_path / "nothing"
+    for folder in (disc, nothing):
+        folder.mkdir()
+        (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1" + bytes(6000))
+        (folder / "autorun.inf").write_text("[autorun]\nopen=viewer.exe\n")
+        (folder / "viewer.exe").write_bytes(b"MZ" + bytes(9 << 20))  # more than a piece
+    for n, data in enumerate(ct()):
+        (disc / f"IM{n}").write_bytes(data)
+    filling = _FILL.format(password=browsing.PASSWORD)
+    with (
+        browsing.launched(*browsing.NO_GL) as chromium,
+        browsing.served(tmp_path / "home", filling) as (address, told),
+    ):
+        tab = chromium.new_page()
+        browsing.logged_in(tab, address, "radiologist")
+
+        def send(what: str, place: Path) -> None:
+            tab.goto(f"{address}{told.split()[-1]}upload/")
+            tab.set_input_files(what, place)
+            tab.click("#send")
+
+        # All of it, or the only file: why is told, and nothing is read.
+        for what, place in (("#folder", nothing), ("#file", nothing / "viewer.exe")):
+            send(what, place)
+            tab.wait_for_selector("#refused:not([hidden])")
+            assert "is no image" in tab.inner_text("#refused")
+        send("#folder", disc)
+        tab.wait_for_selector(".alert.ok, .alert.stop", timeout=120_000)
+        assert "3 files that are no images were passed over." in tab.inner_text("main")

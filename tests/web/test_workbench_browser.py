@@ -292,7 +292,7 @@ def test_pages_are_accessible_within_their_width(
 def test_of_two_who_edit_one_plan_the_second_is_told(
     chromium: Any, site: tuple[str, str], radiologist: Bench
 ) -> None:
-    """Both move a needle; the second sees whose version came first, and keeps his own on top."""
+    """One prefers a needle while another is moved; both are in the plan that is kept on top."""
     other = bench(chromium, site, "colleague")
     one = radiologist
     one.go("about/")
@@ -300,13 +300,15 @@ def test_of_two_who_edit_one_plan_the_second_is_told(
         one.page.click("button[name=language][value=en]")
     for b in (one, other):
         b.open()
-        b.page.click("[data-needle='0'] [data-act=move]")
-        b.page.keyboard.press("t")
-        b.page.locator("#stage").focus()
-        b.page.keyboard.press("ArrowUp")
-        b.page.wait_for_selector("[data-act=keep-needle]:not([disabled])", timeout=30_000)
+    other.page.click("[data-needle='0'] [data-act=move]")
+    other.page.keyboard.press("t")
+    other.page.locator("#stage").focus()
+    other.page.keyboard.press("ArrowUp")
+    other.page.wait_for_selector("[data-act=keep-needle]:not([disabled])", timeout=30_000)
     before = one.version()
-    one.page.click("[data-act=keep-needle]")
+    _, second, *rest = one.scene()["needles"]
+    one.page.click("[data-needle='1'] summary")
+    one.page.click("[data-needle='1'] [data-act=prefer]")
     one.page.wait_for_selector("#notice.ok", timeout=30_000)
     other.page.click("[data-act=keep-needle]")
     other.page.wait_for_selector("#notice.stop", timeout=30_000)
@@ -316,4 +318,9 @@ def test_of_two_who_edit_one_plan_the_second_is_told(
     other.page.click("[data-act=keep-needle]")
     other.page.wait_for_selector("#notice.ok", timeout=30_000)
     assert other.version() == before + 2
+    # In the place of the needle that was moved, wherever it stands now, and of no other.
+    first, moved, *others = other.scene()["needles"]
+    places = [[n["entry"], n["target"]] for n in (first, *others)]
+    assert places == [[n["entry"], n["target"]] for n in (second, *rest)]
+    assert [moved["entry"], moved["target"]] not in places
     other.page.context.close()

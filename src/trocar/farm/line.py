@@ -27,7 +27,7 @@ _LOOK_S = 0.25
 _ASK_S = 1.0  # between two questions whether a case is still wanted
 _CONNECT_S = 10.0
 _NEAR_S = 3.0  # to a scheduler of this machine
-_COMES_S = 600.0  # for an outcome of some 100 MB from far away
+COMES_S = 600.0  # for an outcome of some 100 MB from far away
 _AGAIN_S = 0.5  # between two attempts to reach a scheduler
 _COUNT_S = 5.0  # the number of workers is asked for no more often
 _TOLD_S = 10.0  # a scheduler that is away for less is not worth a word
@@ -380,7 +380,7 @@ class _Round:
         status = flight.future.status
         if status == "finished":
             try:
-                came = flight.future.result(timeout=_COMES_S)
+                came = flight.future.result(timeout=COMES_S)
             except Exception:  # its worker has died since
                 return self._lost(flight)
             try:

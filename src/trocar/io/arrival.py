@@ -7,6 +7,7 @@ so what is refused costs neither memory nor time, however large it claims, or cl
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import stat
@@ -20,16 +21,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 from trocar.errors import InputError
 from trocar.io.formats import NIFTI, VOLUMES, suffix_of
-from trocar.io.headers import DEFLATED
+from trocar.io.headers import why_not_inflated as why_not_inflated  # for who takes in
 from trocar.io.pixels import Progress
 from trocar.io.volumes import Inspection, inspect
 
 PIECE = 1 << 16
 _EXPECTED = "expected DICOM, NIfTI, NRRD or MetaImage"
+_NOT_ITS_NAME = "is not what its name says; save it again"
+_DATA_FILE, _HDF5 = b"ElementDataFile", b"\x89HDF\r\n\x1a\n"
 _DEEPEST, _LONGEST = 32, 200  # folders within folders; bytes of one name
 _MOST_HEADER = 1 << 20  # of a NIfTI file, with its extensions
 
@@ -37,8 +39,6 @@ _MOST_HEADER = 1 << 20  # of a NIfTI file, with its extensions
 _END, _END_64, _WHERE_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _LONGEST_TAIL = 22 + 65_535 + 20
 _LOCAL = struct.Struct("<4s22xHH")
-# Value representations whose length takes four bytes.
-_LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _UNIX_LINK, _ASI_LINK = 0x000D, 0x756E  # extra fields that make an entry a link
 _ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"\x1f\x8b")
 
@@ -173,6 +173,7 @@ class Gate:
                     first = next(rest, b"")
             with place.open("rb") as stream:
                 why = why_not_inflated(stream, self._limits.file_bytes)
+            why = why or _leads_elsewhere(place)
             if why:
                 place.unlink()
         except OSError as error:
@@ -311,7 +312,7 @@ def _no_volume(suffix: str, first: bytes, limits: Limits) -> str:
     try:
         claimed = reader(first)
     except (ValueError, struct.error, zlib.error, OverflowError):
-        return "is not what its name says; save it again"
+        return _NOT_ITS_NAME
     if claimed > limits.file_bytes:
         return f"claims {_mb(claimed)} of voxels, more than {_mb(limits.file_bytes)}"
     return ""
@@ -355,84 +356,67 @@ def _check_extensions(first: bytes, size: int, at: int, order: str) -> None:
 
 
 def _nrrd_bytes(first: bytes) -> int:
-    head = re.split(rb"\r?\n\r?\n", first, maxsplit=1)
+    # The reader ends a line, too, where a carriage return stands alone.
+    first = first.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    head = first.split(b"\n\n", maxsplit=1)
     # Voxels in another file could be any file of this machine.
-    apart = re.search(rb"(?im)^data ?file *:", head[0])
-    if not first.startswith(b"NRRD000") or len(head) < 2 or apart:
+    apart = re.search(rb"(?im)^\s*data\s*file\s*:", head[0])
+    # The reader writes a field that it cannot make out past the end of its message.
+    long = re.search(rb"(?m)^(?!#|[^:\n]*:=).{300}", head[0])
+    if not first.startswith(b"NRRD000") or len(head) < 2 or apart or long:
         raise ValueError
-    sizes = _numbers(rb"(?im)^sizes *:([ \d]+)$", head[0])
-    return prod(sizes) * _word(rb"(?im)^type *:(.*)$", head[0])
+    return prod(_numbers(rb"sizes", head[0])) * _word(rb"type", head[0])
 
 
 def _mha_bytes(first: bytes) -> int:
-    head, found, rest = first.partition(b"ElementDataFile")
-    if not found or not re.match(rb" *= *LOCAL\s*\n", rest):
+    head, found, rest = first.partition(_DATA_FILE)
+    # What is no whole "name = value" line could hide the reader's own ElementDataFile from us.
+    lines = re.fullmatch(rb"(?:[^=:\r\n]+=[^\r\n]*\r?\n)+", head)
+    if not (found and lines and re.match(rb" *= *LOCAL\s*\n", rest)) or _DATA_FILE in rest:
         raise ValueError
-    sizes = _numbers(rb"(?im)^DimSize *=([ \d]+)$", head)
-    channels = [1]
+    sizes = _numbers(rb"DimSize", head)
     if b"ElementNumberOfChannels" in head:
-        channels = _numbers(rb"(?im)^ElementNumberOfChannels *=([ \d]+)$", head)
-    return prod(sizes + channels) * _word(rb"(?im)^ElementType *=(.*)$", head)
+        sizes += _numbers(rb"ElementNumberOfChannels", head)
+    return prod(sizes) * _word(rb"ElementType", head)
 
 
-def _numbers(pattern: bytes, head: bytes) -> list[int]:
-    found = re.search(pattern, head.replace(b"\r", b""))
-    if found is None or len(found.group(1)) > 200:
+def _numbers(name: bytes, head: bytes) -> list[int]:
+    told = _only(name, head)
+    if len(told) > 200 or not re.fullmatch(rb"[ \d]+", told):
         raise ValueError
-    sizes = [int(n) for n in found.group(1).split()]
+    sizes = [int(n) for n in told.split()]
     if not sizes or min(sizes) < 1:
         raise ValueError
     return sizes
 
 
-def _word(pattern: bytes, head: bytes) -> int:
+def _only(name: bytes, head: bytes) -> bytes:
+    """What a header says under a name; ValueError unless once: readers differ in which counts."""
+    (told,) = re.findall(rb"(?im)^\s*" + name + rb"\s*[:=](.*)$", head.replace(b"\r", b""))
+    return bytes(told)
+
+
+def _word(name: bytes, head: bytes) -> int:
     """Bytes of a voxel, from the name of its type."""
-    found = re.search(pattern, head.replace(b"\r", b""))
-    name = b"" if found is None else found.group(1).lower()
-    if any(n in name for n in (b"double", b"64", b"long")):
+    told = _only(name, head).lower()
+    if any(n in told for n in (b"double", b"64", b"long")):
         return 8
-    return 4 if any(n in name for n in (b"float", b"32", b"int")) and b"16" not in name else 2
+    return 4 if any(n in told for n in (b"float", b"32", b"int")) and b"16" not in told else 2
 
 
-def why_not_inflated(stream: BinaryIO, limit: int) -> str:
-    """Why a deflated DICOM object may not be parsed, as what follows its name; "" when it may.
+def _leads_elsewhere(place: Path) -> str:
+    """Why a volume file could make its reader open another file, wherever in it that is said.
 
-    The parser unpacks it in one go, and would take whatever memory it asks for: more than ``limit``
-    bytes are too many. An object that is not deflated may. The stream is left at its start.
+    The reader of MetaImage goes on past what it cannot make out, to any later ElementDataFile; and
+    a file that is HDF5 as well, which begins at any doubling of 512, is read as that.
     """
-    at = _deflated_at(stream.read(PIECE))
-    if at < 0:
-        return "has a header that leads nowhere; copy it again"
-    stream.seek(at)
-    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    try:
-        for piece in iter(lambda: stream.read(PIECE) if at else b"", b""):
-            while piece and not unpacker.eof:
-                size += len(unpacker.decompress(piece, 1 << 20))
-                piece = unpacker.unconsumed_tail
-                if size > limit:
-                    return f"unpacks to more than {_mb(limit)}; leave it out"
-    except zlib.error:
-        return "is deflated, and damaged; copy it again"
-    finally:
-        stream.seek(0)
-    return ""
-
-
-def _deflated_at(head: bytes) -> int:
-    """Where the deflated part of a DICOM object begins; 0: it is not deflated, -1: nobody knows."""
-    at, deflated = 132, False
-    while head[128:132] == b"DICM" and head[at : at + 2] == b"\x02\x00" and at + 12 <= len(head):
-        if head[at + 4 : at + 6] in _LONG:
-            start, length = at + 12, struct.unpack_from("<I", head, at + 8)[0]
-        else:
-            start, length = at + 8, struct.unpack_from("<H", head, at + 6)[0]
-        if head[at + 2 : at + 4] == b"\x10\x00":
-            deflated = head[start : start + length].strip(b" \0") == DEFLATED.encode()
-        at = start + length
-    if head[128:132] == b"DICM" and (at >= len(head) or head[at : at + 2] == b"\x02\x00"):
-        return -1
-    return at if deflated else 0
+    if suffix_of(place.name) not in (".mha", ".nrrd"):
+        return ""
+    with place.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        twice = data.find(_DATA_FILE, data.find(_DATA_FILE) + 1) > 0
+        starts = (512 << k for k in range(len(data).bit_length()))
+        other = any(data[at : at + len(_HDF5)] == _HDF5 for at in starts)
+    return _NOT_ITS_NAME if other or (twice and suffix_of(place.name) == ".mha") else ""
 
 
 # --- folders and single files --------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import struct
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from trocar.errors import InputError
-from trocar.io.files import Item
+from trocar.io.files import MAX_MEMBER_BYTES, Item
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -77,6 +79,8 @@ _SYNTAX, _STORED_CLASS = 0x00020010, 0x00020002
 _WANTED = frozenset((*_TAGS.values(), _SYNTAX, _STORED_CLASS))
 
 _HEAD_BYTES = 1 << 16  # a CT header is 2 to 20 kB; longer ones take the thorough way
+# A deflated object is refused that unpacks to more than this and so many times its size, as a zip.
+_SMALL_BYTES, _MOST_TIMES = 128 << 20, 200
 _UNDEFINED = 0xFFFFFFFF
 _TAG, _ITEM = struct.Struct("<HH"), struct.Struct("<HHI")
 _SHORT_LENGTH, _LENGTH = struct.Struct("<H"), struct.Struct("<I")
@@ -311,11 +315,69 @@ def _pixel_element(element: bytes, at: int, order: Literal["little", "big"]) -> 
 # --- the thorough way: pydicom ------------------------------------------------------------------
 
 
+def why_not_inflated(stream: BinaryIO, limit: int) -> str:
+    """Why a deflated DICOM object may not be parsed, as what follows its name; "" when it may.
+
+    The parser unpacks it in one go, and would take whatever memory it asks for: more than ``limit``
+    bytes are too many. An object that is not deflated may. The stream is left at its start.
+    """
+    at = _deflated_at(stream.read(_HEAD_BYTES))
+    stream.seek(max(at, 0))
+    if at < 0:
+        return "has a header that leads nowhere; copy it again"
+    unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        for piece in iter(lambda: stream.read(_HEAD_BYTES) if at else b"", b""):
+            while piece and not unpacker.eof:
+                size += len(unpacker.decompress(piece, 1 << 20))
+                piece = unpacker.unconsumed_tail
+                if size > limit:
+                    return f"unpacks to more than {limit >> 20} MB; leave it out"
+    except zlib.error:
+        return "is deflated, and damaged; copy it again"
+    finally:
+        stream.seek(0)
+    return ""
+
+
+def _deflated_at(head: bytes) -> int:
+    """Where the deflated part of a DICOM object begins; 0: it is not deflated, -1: nobody knows."""
+    at = start = 132 if head[128:132] == b"DICM" else 0
+    deflated = False
+    while head[at : at + 2] == b"\x02\x00" and at + 12 <= len(head):
+        kind = head[at + 4 : at + 6]
+        if kind in _LONG:
+            begin, length = at + 12, _LENGTH.unpack_from(head, at + 8)[0]
+        elif kind in _SHORT:
+            begin, length = at + 8, _SHORT_LENGTH.unpack_from(head, at + 6)[0]
+        else:
+            return -1  # the parser would read it otherwise than is done here
+        if head[at + 2 : at + 4] == b"\x10\x00":
+            syntax = head[begin : begin + length].strip(b" \0")
+            if not re.fullmatch(rb"[0-9.]*", syntax):
+                return -1  # the parser takes some of these for a plain one
+            deflated = syntax == DEFLATED.encode()
+        at = begin + length
+    if (start or at) and (at >= len(head) or head[at : at + 2] == b"\x02\x00"):
+        return -1
+    return at if deflated else 0
+
+
+def _check_inflated(item: Item, stream: BinaryIO) -> None:
+    """Raise InputError for a deflated object that grows as no image does, before it is parsed."""
+    why = why_not_inflated(
+        stream, min(MAX_MEMBER_BYTES, max(_SMALL_BYTES, _MOST_TIMES * item.size))
+    )
+    if why:
+        raise InputError(f"{item.name} {why}")
+
+
 def _thorough(item: Item) -> _Raw:
     """The wanted elements by pydicom: any transfer syntax, no preamble, odd headers."""
     from pydicom import dcmread
 
     with item.open() as stream:
+        _check_inflated(item, stream)
         dataset = dcmread(
             stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS.values())
         )
@@ -354,6 +416,7 @@ def _dataset(item: Item) -> Dataset:
     from pydicom import dcmread
 
     with item.open() as stream:
+        _check_inflated(item, stream)
         return dcmread(stream, stop_before_pixels=True, force=True)
 
 

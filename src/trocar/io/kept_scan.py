@@ -49,10 +49,16 @@ def keep_scan(path: str | Path, scan: Scan) -> Path:
 def open_scan(path: str | Path) -> Scan:
     """The CT of a file, its voxels read only where they are looked at.
 
-    Raises InputError for a file that does not hold one whole.
+    Raises InputError for a file that is not there or does not hold one whole.
     """
     place = Path(path)
-    with place.open("rb") as stream:
+    try:
+        opened = place.open("rb")
+    except OSError as error:
+        raise InputError(
+            f"{place.name} cannot be read ({error.strerror}); expected a CT that trocar kept"
+        ) from error
+    with opened as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
             raise InputError(f"{place.name} is no kept CT; expected one that trocar kept")
         length = int.from_bytes(stream.read(8), "little")

@@ -475,7 +475,7 @@ def distance_rows(lesion: Lesion, anatomy: Anatomy, t: Speaker) -> tuple[Row, ..
 def far_line(lesion: Lesion, t: Speaker) -> str:
     """The structures that are too far from the lesion to be tabled, in one line."""
     near = sorted(lesion.distances_mm.items(), key=lambda item: item[1])
-    return _far([k for k, d in near if d > _FAR_MM], t)
+    return named_far([k for k, d in near if d > _FAR_MM], t)
 
 
 def _trust(structure: str, anatomy: Anatomy, t: Speaker) -> str:
@@ -576,8 +576,8 @@ def _needle_page(
         reason=_sentence(words.retell(option.reason, t.language)) if option.reason else "",
         facts=needle_rows(option, anatomy, t),
         room=room_rows(option, scan, t),
-        margins=tuple(margin_row(m, t) for m in _by_slack(option.margins) if not _is_far(m)),
-        far=_far([m.structure for m in _by_slack(option.margins) if _is_far(m)], t),
+        margins=tuple(margin_row(m, t) for m in _by_slack(option.margins) if not is_far(m)),
+        far=named_far([m.structure for m in _by_slack(option.margins) if is_far(m)], t),
         no_views="" if own_views else _no_views(views, t),
         findings=tuple(
             Warned(gravity=f.gravity.value, text=_sentence(words.say(f, t.language))) for f in own
@@ -599,12 +599,13 @@ def _no_views(views: Mapping[int, tuple[View, View, View]], t: Speaker) -> str:
     return t("Fluoroscopic views are computed for needle {numbers} only.", numbers=numbers)
 
 
-def _is_far(margin: Margin) -> bool:
+def is_far(margin: Margin) -> bool:
+    """Whether a structure is so far from a needle that it is named and not tabled."""
     return margin.distance_mm > _FAR_MM and margin.verdict == "ok"
 
 
-def _far(structures: Sequence[str], t: Speaker) -> str:
-    """The line that names what is too far away to be tabled, or nothing."""
+def named_far(structures: Sequence[str], t: Speaker) -> str:
+    """The line that names what is too far away to be tabled; "" for none."""
     if not structures:
         return ""
     return t("farther than {limit:.0f} mm: {names}", limit=_FAR_MM, names=t.listed(structures))

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +21,7 @@ from django.conf import settings
 
 from trocar.errors import InputError
 from trocar.io import arrival
+from trocar.io.pseudonyms import Key
 
 LARGEST = 4 << 30
 MOST_FILES = 20_000
@@ -29,6 +31,10 @@ _TOKEN = re.compile(r"^[A-Za-z0-9_-]{22}$")
 _ABOUT = "about.json"
 # What a file's name ends with says how it is read; nothing else of its name is kept.
 _ENDINGS = (".zip", ".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+class NoImage(InputError):
+    """A file of a folder that is no image by its first block, nor is called one."""
 
 
 def begin(lesion: str, who: str) -> str:
@@ -53,6 +59,15 @@ def folder_of(token: Any, lesion: str, who: str | None = None) -> Path:
     raise InputError("the images are no longer here; give them once more")
 
 
+def wait(token: Any, lesion: str) -> bool:
+    """Whether images of a lesion still wait."""
+    try:
+        folder_of(token, lesion)
+    except InputError:
+        return False
+    return True
+
+
 def receive(
     folder: Path, number: int, name: str, stream: BinaryIO, *, size: int, at: int = 0, of: int
 ) -> bool:
@@ -60,7 +75,8 @@ def receive(
 
     ``size`` is what the sender says of the piece, ``at`` where it belongs in the file's ``of``
     bytes; a large file comes in several, so that no request is large. What a file is shows its
-    first block. Raises InputError; no half-written file is ever taken for a whole one.
+    first block. Raises :class:`NoImage` for what a disc holds beside its images, InputError for
+    the rest; no half-written file is ever taken for a whole one.
     """
     if not 0 <= number < MOST_FILES:
         raise InputError(f"there are more than {MOST_FILES} files; expected one CT")
@@ -82,7 +98,7 @@ def receive(
             out.seek(at)
             while came < size and (piece := stream.read(min(_PIECE, size - came))):
                 if at + came == 0:
-                    arrival.refuse_first_block(piece, ending)
+                    _refuse_first_block(piece, ending)
                 came += len(piece)
                 out.write(piece)
         if came != size:
@@ -96,6 +112,15 @@ def receive(
     return True
 
 
+def _refuse_first_block(block: bytes, ending: str) -> None:
+    try:
+        arrival.refuse_first_block(block, ending)
+    except InputError as error:
+        if ending in _ENDINGS:  # what is called an image or a zip was meant to be read
+            raise
+        raise NoImage(str(error)) from error
+
+
 def remove(token: str) -> None:
     """Take images that waited away."""
     if _TOKEN.match(token):
@@ -105,8 +130,9 @@ def remove(token: str) -> None:
 def forget_old() -> None:
     """Take away what nobody took in within an hour."""
     for place in _home().iterdir():
-        if time.time() - place.stat().st_mtime > _KEEP_S:
-            shutil.rmtree(place, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process took it away
+            if time.time() - place.stat().st_mtime > _KEEP_S:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _home() -> Path:
@@ -116,8 +142,15 @@ def _home() -> Path:
 
 
 def key_place() -> Path:
-    """The key by which pseudonyms can be undone, apart from the images."""
-    return Path(settings.KEPT_FILES).parent / "deidentification-key.json"
+    """The key by which pseudonyms can be undone, apart from the images; made when first asked for.
+
+    Else two who came first at once would each make one, and only one of them could be kept.
+    """
+    place = Path(settings.KEPT_FILES).parent / "deidentification-key.json"
+    if not place.exists():
+        with suppress(InputError):  # another was quicker, and it is theirs that counts
+            Key.make().keep(place)
+    return place
 
 
 def parameters_of(posted: Mapping[str, str]) -> dict[str, str]:

@@ -21,8 +21,10 @@ from django.http import Http404
 
 from trocar import tasks
 from trocar.errors import InputError
+from trocar.io.exact import fingerprint
 from trocar.io.kept_scan import keep_scan, open_scan
 from trocar.model.care import PlanVersion, SimulationRun
+from trocar.model.plan import Plan
 from trocar.model.result import Scan
 from trocar.pathway import Planned
 from trocar.registry.convert import to_record
@@ -165,17 +167,38 @@ def keep_made(
         else to_record(last)
     )
     told = replace(
-        base, parent=parent, why=why, plan_sha256=name.partition(".")[0], **said_of(case)
-    )
+        base, parent=parent, why=why, plan_sha256=name.partition(".")[0],
+        **_without_what_was_for_another(last, case), **said_of(case),
+    )  # fmt: skip
     return cases.plan(lesion, told, who=who, why=why, parent=parent)
+
+
+def _without_what_was_for_another(row: Any, case: Planned) -> dict[str, Any]:
+    """Volumes and ablation of a version are not those of another lesion or needle."""
+    if row is None or not kept.holds(f"{row.plan_sha256}.zip"):
+        return {}
+    was = planned(row).plan
+    if fingerprint(_ground(was)) == fingerprint(_ground(case.plan)):
+        return {}
+    return dict.fromkeys(("cement_ml", "stop_ml", "ablation"))
+
+
+def _ground(plan: Plan) -> tuple[Any, ...]:
+    """What cement and heat were reckoned for."""
+    best = plan.best
+    return (plan.lesion.mask, None if best is None else (best.path, best.needle))
+
+
+def same_plan(lesion: Any, number: int | None, row: Any) -> bool:
+    """Whether an earlier version tells of the same computed plan as a row."""
+    of = MODELS["plans"].objects.filter(lesion=lesion, number=number).first()
+    return of is not None and of.plan_sha256 is not None and of.plan_sha256 == row.plan_sha256
 
 
 def said_of(case: Planned) -> dict[str, Any]:
     """What a plan version's columns say of a computed plan's best needle."""
-    best = case.plan.best
+    best, verdict = case.plan.best, case.plan.verdict
     if best is None:
-        # A lesion without a needle yet is no plan that anybody may take for safe.
-        verdict = "stop" if case.plan.refusals else "unknown"
         return {"route": None, "needles": None, "needle_gauge": None, "verdict": verdict}
     gauge = best.needle.gauge
     held = gauge is not None and _GAUGES[0] <= gauge <= _GAUGES[1]
@@ -183,7 +206,7 @@ def said_of(case: Planned) -> dict[str, Any]:
         "route": best.route.replace("_", " "),
         "needles": 1,
         "needle_gauge": gauge if held else None,
-        "verdict": best.verdict.value.replace("note", "ok"),
+        "verdict": verdict,
     }
 
 

@@ -1,7 +1,8 @@
 """What the worklist says of the calendar, brought up to date when the server starts and every day.
 
 A visit becomes due, or a score is missing, because a day has passed and not because somebody wrote
-something. A thread beside the pages counts again; no request waits for it.
+something. A thread beside the pages counts again; no request waits for it. It also takes away
+images that nobody took in, which may name a patient.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.db import connection
 
 from trocar.registry import store
 from trocar.registry.models import Study
-from trocar.web import cases
+from trocar.web import arrivals, cases
 
 LOOK_S = 60.0  # between two looks at the calendar
 AGAIN_S = 600.0  # after a count that failed
@@ -61,6 +62,10 @@ class Calendar(threading.Thread):
 
     def look(self) -> bool:
         """Count again if the day is another; False when that failed, to be tried again."""
+        try:
+            arrivals.forget_old()
+        except OSError as error:
+            _logger.error("images that waited too long are still here: %s", type(error).__name__)
         day = cases.today()
         if day == self._counted:
             return True

@@ -47,6 +47,7 @@ from trocar.model.course import (
     Visit,
 )
 from trocar.model.patient import LONG_BONES, Baseline, PainfulLesion, Patient
+from trocar.model.plan import worst_verdict
 from trocar.model.study import StudyInfo
 
 if TYPE_CHECKING:
@@ -803,7 +804,7 @@ class _Computing(_Entering):
         cement = None if case is None else case.plan
         best, stop = plan.best, None if cement is None else cement.stop_ml
         gauge = None if best is None else best.needle.gauge
-        verdict = "stop" if best is None else best.verdict.value.replace("note", "ok")
+        verdict = worst_verdict((plan.verdict, "ok" if cement is None else cement.verdict))
         return PlanVersion(
             lesion_id=self.name, number=1, techniques=self.of.techniques, why="computed",
             route=None if best is None else best.route.replace("_", " "), guidance=("CT",),
@@ -812,7 +813,7 @@ class _Computing(_Entering):
             cement=None if cement is None else cement.cement.name,
             cement_ml=None if cement is None else _rounded(cement.target_ml, 1),
             stop_ml=None if stop is None else _rounded(stop, 1), ablation=self.heat(),
-            verdict=verdict if cement is None else cement.verdict,
+            verdict=verdict,
             plan_sha256=self.hashes.get("plan"),
         )  # fmt: skip
 

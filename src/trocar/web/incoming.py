@@ -29,7 +29,7 @@ _ZIP = Limits(
     total_bytes=LARGEST_UNPACKED,
     contents_bytes=1 << 20,  # a study has some 15 files
     most_times=200,  # a table of text shrinks ten- to fortyfold
-    small_bytes=8 << 20,
+    small_bytes=1 << 20,
 )
 _FORM = 1 << 16  # what a form adds around its file
 _KEEP_S = 3600

@@ -33,6 +33,7 @@ from django.utils.translation import gettext_noop
 
 from trocar import farm
 from trocar.errors import InputError, TrocarError
+from trocar.farm.line import COMES_S
 from trocar.registry import chain
 from trocar.registry.models import Job
 
@@ -79,7 +80,8 @@ _PROCESS = (
 )
 _APART_S = 0.5  # between two writes of the row
 _SEEN_S = 15.0  # between two signs that somebody watches
-_FORGOTTEN_S = 90.0  # without such a sign
+# Without such a sign; none is given while an outcome comes from the farm.
+_FORGOTTEN_S = COMES_S + 6 * _SEEN_S
 _RESCUE_S = 30.0
 _NEWS = {
     "waits": "{news.step}",
@@ -88,6 +90,7 @@ _NEWS = {
 }
 _logger = logging.getLogger(__name__)
 _lock = threading.Lock()
+_laying = threading.Lock()
 _processes: dict[str, subprocess.Popen[bytes]] = {}
 _queued: set[str] = set()
 
@@ -128,7 +131,7 @@ def recover() -> int:
     told as interrupted. Returns how many there were.
     """
     count = 0
-    for job in Job.objects.filter(state__in=OPEN):
+    for job in Job.objects.filter(state__in=OPEN).order_by("pk"):
         if _is_farmed(job.kind):
             log = _longer(job.log, "the server was started again")
             told = {"state": "waiting", "claim": "", "step": "", "fraction": 0.0, "log": log}
@@ -164,7 +167,8 @@ def rescue() -> int:
             Job.objects.filter(pk=job.pk, claim=job.claim, state__in=OPEN).update(
                 state="waiting", claim=""
             )
-    waiting = [j for j in Job.objects.filter(state="waiting", claim="") if _is_farmed(j.kind)]
+    found = Job.objects.filter(state="waiting", claim="").order_by("pk")  # who came first is first
+    waiting = [job for job in found if _is_farmed(job.kind)]
     for job in waiting:
         _start(str(job.uid), job.kind)
     return len(waiting)
@@ -375,8 +379,14 @@ class _Hands:
 _hands = {False: _Hands(_PROCESSES), True: _Hands(_WATCHED)}  # by whether work is farmed
 
 
-@cache
 def _line() -> farm.Line:
+    """The way to the farm; threads that ask at once share it, so that one farm is started."""
+    with _laying:
+        return _laid()
+
+
+@cache
+def _laid() -> farm.Line:
     """The way to the farm: others' workers, this site's, or, without a site, some of our own."""
     if os.environ.get(ADDRESS):
         return farm.Line(os.environ[ADDRESS])

@@ -83,10 +83,9 @@ def place(name: str) -> Path:
 
 def kept(name: str) -> bytes:
     """The content of a name, or 404 when it is none or not what its name tells."""
-    place = Path(settings.KEPT_FILES) / name
-    if not _NAME.match(name) or not place.is_file():
+    if not holds(name):
         raise Http404
-    data = place.read_bytes()
+    data = (Path(settings.KEPT_FILES) / name).read_bytes()
     if hashlib.sha256(data).hexdigest() != name.partition(".")[0]:
         raise Http404
     return data

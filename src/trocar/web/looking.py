@@ -60,7 +60,6 @@ SIGNS = {"ok": "✓", "caution": "!", "stop": "✕", "unknown": "?"}
 WORST_FIRST = ("stop", "unknown", "caution", "ok")
 # Kinds of structures that are shown as surfaces; organs would hide what lies between them.
 _SOLID = ("canal", "nerve", "artery", "vein", "joint", "metal", "unknown")
-_FAR_MM = 100.0  # structures farther than this are not listed, as on the plan sheet
 WINDOWS = {"bone": figures.BONE_WINDOW, "soft": figures.SOFT_WINDOW}
 
 
@@ -98,12 +97,14 @@ def look_at(lesion: Any, number: str | None = None, image: str | None = None) ->
     before = [i for i in images if i not in after]
     case, fault = None, ""
     shown = next((i for i in before if str(i.uid) == image), None)
-    if row is not None and shown is None:
+    if row is not None:
         try:
-            case = bench.planned(row)
-            shown = bench.image_of(lesion, case)
+            made = bench.planned(row)
+            if shown is None or bench.scan(shown).sha256 == made.scan.sha256:
+                case, shown = made, bench.image_of(lesion, made)
         except InputError as error:
-            fault = gettext(str(error))
+            # Who chose a CT starts anew on it, whatever became of the plan's.
+            fault = "" if shown is not None else gettext(str(error))
     if shown is None and before:
         shown = next((i for i in reversed(before) if i.purpose == "planning"), before[-1])
     return Look(
@@ -200,10 +201,10 @@ def _layers(look: Look, t: Speaker) -> list[dict[str, Any]]:
     """What the page may show over the CT, each with its legend and where its voxels are."""
     out = []
     for table, row in _sources(look):
+        is_run = look.row is not None and table == "runs"
+        is_other = is_run and row.plan_number != look.row.number
         for overlay in overlays_of(table, row):
             title, on, opacity = LAYERS[overlay.key]
-            if look.row is not None and table == "runs" and row.plan_number != look.row.number:
-                on = False  # of another plan: to be looked at knowingly
             args = [look.lesion.uid, table, row.uid, overlay.key]
             out.append(
                 {
@@ -212,12 +213,8 @@ def _layers(look: Look, t: Speaker) -> list[dict[str, Any]]:
                     "stamp": overlay.stamp,
                     "title": str(title),
                     "from": _from(table, row, look),
-                    "other": bool(
-                        look.row is not None
-                        and table == "runs"
-                        and row.plan_number != look.row.number
-                    ),
-                    "on": on,
+                    "other": is_other,
+                    "on": on and not is_other,  # of another plan: to be looked at knowingly
                     "opacity": opacity,
                     "url": reverse("bench-layer", args=args),
                     "regions": [
@@ -281,6 +278,7 @@ def scene_of(look: Look, t: Speaker, *, may_plan: bool) -> dict[str, Any]:
         "high": high.tolist(),
         "whole_low": whole.min(axis=0).tolist(),
         "whole_high": whole.max(axis=0).tolist(),
+        "reduced": math.prod(grid.shape) > picture.MOST_VOXELS,
         "spacing": list(scan.volume.grid.spacing_mm),
         "axes": scan.volume.grid.axes.T.tolist(),
         "at": _start(look).tolist(),
@@ -371,8 +369,7 @@ def numbers_of(option: Trajectory, look: Look, t: Speaker) -> dict[str, Any]:
     assert look.case is not None
     anatomy, scan = look.case.anatomy, look.case.scan
     margins = sorted(option.margins, key=_room)
-    near = [m for m in margins if not (m.distance_mm > _FAR_MM and m.verdict == "ok")]
-    far = [m.structure for m in margins if m not in near]
+    far = [m.structure for m in margins if sheet.is_far(m)]
     return {
         "verdict": grade(option),
         "sign": SIGNS[grade(option)],
@@ -384,8 +381,8 @@ def numbers_of(option: Trajectory, look: Look, t: Speaker) -> dict[str, Any]:
             {"what": r.what, "value": r.value, "remark": r.remark}
             for r in (*sheet.needle_rows(option, anatomy, t), *sheet.room_rows(option, scan, t))
         ],
-        "margins": [_margin_told(m, t) for m in near],
-        "far": t.listed(far) if far else "",
+        "margins": [_margin_told(m, t) for m in margins if not sheet.is_far(m)],
+        "far": sheet.named_far(far, t),
         "missing": t.listed(anatomy.missing) if anatomy.missing else "",
         "findings": [finding_told(f, t) for f in option.findings],
     }

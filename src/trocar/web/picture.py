@@ -400,15 +400,6 @@ def pane_of(
     return Pane(centre_mm=centre, right=along_row, down=along_column, size_mm=(side_mm, side_mm))
 
 
-def place_on(pane: Pane, across: float, down: float) -> Float:
-    """The LPS point at a share of the picture's width and height from its upper left corner."""
-    height, width = pane.size_mm
-    out: Float = (
-        pane.centre_mm + pane.right * (across - _HALF) * width + pane.down * (down - _HALF) * height
-    )
-    return out
-
-
 def edges(pane: Pane) -> tuple[str, str, str, str]:
     """Which side of the patient the left, top, right and bottom edge of a picture point to."""
     told = (-pane.right, -pane.down, pane.right, pane.down)

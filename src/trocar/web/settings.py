@@ -161,7 +161,6 @@ if _VIEWER.is_dir():
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 KEPT_FILES = HOME / "files"  # sheets and images, by their hash
-SCHEDULER_ADDRESS = os.environ.get("TROCAR_SCHEDULER", "")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
 FILE_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000  # a sheet of a procedure with hundreds of lines

@@ -64,7 +64,7 @@ def _one(told: Any) -> Stroke:
             and _RADIUS_MM[0] <= radius <= _RADIUS_MM[1]
             and bool(np.all(np.abs(points) < _FARTHEST_MM))
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         sound = False
     if not sound:
         raise InputError(

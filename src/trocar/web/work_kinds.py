@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from math import floor
 from typing import Any
 
 from django.utils.translation import gettext
@@ -19,12 +20,15 @@ from trocar import tasks
 from trocar.errors import InputError
 from trocar.model.care import Assessment
 from trocar.model.course import COMPARTMENTS
+from trocar.pathway import Planned
 from trocar.registry import store
+from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS
 from trocar.web import bench, cases, kept
 from trocar.web.jobs import ADDRESS, Farmed
 
 Parameters = Mapping[str, Any]
+_EXACT = 1e-9  # 2.3 is 2.2999999999999998 to a computer
 
 
 def lesion_of(parameters: Parameters) -> Any:
@@ -57,11 +61,7 @@ def _image(lesion: Any, uid: str) -> Any:
 
 def _on_plan(parameters: Parameters, *names: str) -> tasks.Asked:
     lesion = lesion_of(parameters)
-    # As it was seen: somebody may have made a version since, and a run tells which it is of.
-    found = bench.newest(lesion, parameters.get("parent"))
-    if found is None:
-        raise InputError("there is no plan to go on from; outline the lesion first")
-    row, case = found
+    row, case = _plan_of(parameters, lesion)
     return tasks.Asked(
         scan=file_of(f"{bench.image_of(lesion, case).sha256}.ct"),
         plan=file_of(f"{row.plan_sha256}.zip"),
@@ -69,10 +69,22 @@ def _on_plan(parameters: Parameters, *names: str) -> tasks.Asked:
     )
 
 
-def _foretold(lesion: Any) -> tasks.File | None:
-    """The newest injection that was simulated for a lesion."""
+def _plan_of(parameters: Parameters, lesion: Any) -> tuple[Any, Planned]:
+    """The computed plan as it was seen: somebody may have made a version since."""
+    found = bench.newest(lesion, parameters.get("parent"))
+    if found is None:
+        raise InputError("there is no plan to go on from; outline the lesion first")
+    return found
+
+
+def _foretold(parameters: Parameters) -> tasks.File | None:
+    """The newest injection that was simulated for the plan that is gone on from."""
+    lesion = lesion_of(parameters)
+    plan, _ = _plan_of(parameters, lesion)
     runs = MODELS["runs"].objects.filter(lesion=lesion, kind="leak forecast")
     for row in runs.order_by("-pk"):
+        if not bench.same_plan(lesion, row.plan_number, plan):
+            continue
         if kept.holds(f"{row.result_sha256}.zip"):
             return file_of(f"{row.result_sha256}.zip")
     return None
@@ -127,20 +139,30 @@ SEARCH = Farmed(
 
 def _keep_run(parameters: Parameters, who: str, made: tasks.Made) -> str:
     lesion = lesion_of(parameters)
-    number = parameters.get("parent")
-    row = bench.keep_run(lesion, made, who=who, number=number, summary=summary(made.told))
+    of, _ = _plan_of(parameters, lesion)
+    row = bench.keep_run(lesion, made, who=who, number=of.number, summary=summary(made.told))
     return json.dumps({"run": str(row.uid)})
+
+
+def down_ml(volume: float) -> float:
+    """A volume not to pass, to a tenth and never rounded up.
+
+    >>> down_ml(2.96), down_ml(2.3)
+    (2.9, 2.3)
+    """
+    return floor(10 * volume + _EXACT) / 10
 
 
 def summary(told: Mapping[str, Any]) -> str:
     """What a run found, in a sentence."""
     if told["kind"] == "ablation":
         covered = told["covered"]
-        share = "" if covered is None else f"; {100 * covered:.0f} % of the lesion dies"
+        # Down, never up: 99.6 % is not all of it.
+        share = "" if covered is None else f"; {floor(100 * covered)} % of the lesion dies"
         return f"{told['device']}, {told['seconds_on'] / 60:.1f} min{share}"
     if told["kind"] == "leak forecast":
-        stop = "" if told["stop_ml"] is None else f"; stop at {told['stop_ml']:.1f} ml"
-        return f"{told['cement']}: {told['target_ml']:.1f} ml planned{stop}"
+        stop = "" if told["stop_ml"] is None else f"; stop at {down_ml(told['stop_ml']):.1f} ml"
+        return f"{told['cement']}: {down_ml(told['target_ml']):.1f} ml planned{stop}"
     return ""
 
 
@@ -160,7 +182,7 @@ INJECT = Farmed(
 
 def _gather_load(parameters: Parameters) -> tasks.Asked:
     asked = _on_plan(parameters, "weight_kg", "voxel_mm", "interval")
-    return replace(asked, predicted=_foretold(lesion_of(parameters)))
+    return replace(asked, predicted=_foretold(parameters))
 
 
 LOAD = Farmed(gather=_gather_load, compute=tasks.load, keep=_keep_run)
@@ -175,7 +197,7 @@ def _gather_assess(parameters: Parameters) -> tasks.Asked:
     return replace(
         _on_plan(parameters),
         after=file_of(f"{image.sha256}.ct"),
-        predicted=_foretold(lesion),
+        predicted=_foretold(parameters),
     )
 
 
@@ -194,7 +216,14 @@ def _keep_assessment(parameters: Parameters, who: str, made: tasks.Made) -> str:
         result_sha256=kept.keep(made.files, "zip").partition(".")[0],
         note=gettext("Found by the program; to be looked at."),
     )  # fmt: skip
-    old = MODELS["assessments"].objects.filter(lesion=lesion, image_id=image.image_id).first()
+    rows = MODELS["assessments"].objects.filter(lesion=lesion)
+    old = rows.filter(image_id=image.image_id).first()
+    old = old or rows.filter(date=record.date, image_id=None).first()
+    there = None if old is None else to_record(old)
+    if there is not None and there.result_sha256 is None:
+        # A person read it: that stands, and the program fills what was left open.
+        open_ = {f.name for f in fields(record) if getattr(there, f.name) is None}
+        record = replace(there, **{name: getattr(record, name) for name in open_})
     row = cases.save("assessments", record, who=who, why="computed", study=lesion.study, row=old)
     return json.dumps({"assessment": str(row.uid)})
 

@@ -87,10 +87,8 @@ def ct(request: HttpRequest, uid: UUID, image: UUID, part: str) -> HttpResponse:
     """A CT as gzipped NIfTI: what is worked on voxel by voxel, or all of it, reduced."""
     lesion = case_of(request, uid)
     row = _image(request, lesion, image)
-    scan, case = bench.scan(row), _case_of_version(lesion, version_of(request))
-    transform = transform_of(lesion, row) if row.purpose == "after" else None
-    volume = picture.in_space(scan, transform)
-    key = f"{row.sha256} {None if transform is None else transform.tolist()}"
+    volume, case = _laid_over(lesion, row), _case_of_version(lesion, version_of(request))
+    key = f"{row.sha256} {volume.grid.affine.tolist()}"
     if part == "whole":
         return _held(
             request, f"whole {key}", "application/gzip", lambda: _packed(viewer.reduced(volume))
@@ -187,9 +185,7 @@ def still(request: HttpRequest, uid: UUID, image: UUID) -> HttpResponse:
         window=(window[0], window[1]), overlays=_asked_layers(lesion, given.get("layers", "")),
         needles=[] if case is None else [(o, grade(o)) for o in case.plan.options[:1]],
     )  # fmt: skip
-    response = HttpResponse(drawn, content_type="image/png")
-    response["X-Edges"] = " ".join(picture.edges(pane))
-    return response
+    return HttpResponse(drawn, content_type="image/png")
 
 
 @needs(roles.SEE)

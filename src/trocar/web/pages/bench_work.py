@@ -95,7 +95,8 @@ class Body:
 
 def _is_number(value: Any) -> bool:
     is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)
+    # A whole number may be larger than any float; what is no number is not smaller than any.
+    return is_real and abs(value) < 1e300
 
 
 def answered(act: Callable[[], HttpResponse]) -> HttpResponse:

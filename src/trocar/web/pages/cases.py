@@ -303,7 +303,7 @@ def _shown(
     request: HttpRequest, table: str, row: Any, kept: Any, lesion: Any, position: float, when: str
 ) -> Shown:
     sheet = _sheet_of(lesion, table, row, kept)
-    known = _facts(kept, leave_out=(*_IDS, *(_SHEETS if sheet else ()), "date", "day"))
+    known = _facts(kept, leave_out=(*_IDS, "date", "day"))
     short = _short(table, kept)
     if short:
         known = []
@@ -339,8 +339,8 @@ def _facts(kept: Any, *, leave_out: Sequence[str]) -> list[tuple[str, str]]:
     told = []
     for c in columns(type(kept)):
         value = getattr(kept, c.name)
-        if value is None or c.name in leave_out:
-            continue
+        if value is None or c.name in leave_out or c.name.endswith("sha256"):
+            continue  # a hash is for machines; a row's history tells it
         if c.name in _MOMENTS:
             said = moment(value)
         elif c.name == "overridden" and value:

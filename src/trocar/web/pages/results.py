@@ -23,12 +23,13 @@ from django.views.decorators.http import require_GET, require_POST
 
 from trocar import tasks
 from trocar.errors import InputError
+from trocar.model.plan import worst_verdict
 from trocar.registry import chain, roles, store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, Job
-from trocar.web import bench, cases, jobs, kept
+from trocar.web import arrivals, bench, cases, jobs, kept
 from trocar.web import work_kinds as kinds
-from trocar.web.guard import case_of, needs
+from trocar.web.guard import allowed, case_of, needs
 from trocar.web.pages.audit import progress
 
 KINDS = ("outline", "search", "ablate", "inject", "load", "assess", "sheet", "read")
@@ -59,7 +60,7 @@ def results(request: HttpRequest, uid: UUID) -> HttpResponse:
     found = MODELS["assessments"].objects.filter(lesion=lesion).order_by("-pk")
     told = {
         "lesion": lesion,
-        "jobs": [_told(job) for job in _jobs(lesion)[:_SHOWN]],
+        "jobs": [_told(job) for job in _jobs(lesion)],
         "runs": [(row, to_record(row), _sheet_name(row.result_sha256)) for row in runs],
         "found": [(row, to_record(row), _sheet_name(row.result_sha256)) for row in found],
         "plan": _computed(lesion),
@@ -199,9 +200,15 @@ def take_run(request: HttpRequest, uid: UUID, row: UUID) -> HttpResponse:
     seen = request.POST.get("parent", "")
     if last is None or not seen.isdigit():
         raise Http404
-    made = replace(to_record(last), **_of_run(of), parent=int(seen))
+    old = to_record(last)
+    verdict = worst_verdict((old.verdict or "unknown", of.verdict or "unknown"))
     why = gettext("Taken over from %(run)s") % {"run": of.run_id}
     try:
+        if not bench.same_plan(lesion, of.plan_number, last):
+            raise InputError(
+                gettext("It was simulated for another needle; simulate it for this version.")
+            )
+        made = replace(old, **_of_run(of), parent=int(seen), verdict=verdict)
         cases.plan(lesion, made, who=request.user.get_username(), why=why, parent=int(seen))
     except (store.Conflict, InputError) as error:
         messages.error(request, str(error))
@@ -216,8 +223,8 @@ def _of_run(row: Any) -> dict[str, Any]:
     plan = told["plan"]
     return {
         "cement": plan["cement"]["name"],
-        "cement_ml": round(told["target_ml"], 1),
-        "stop_ml": None if plan["stop_ml"] is None else round(plan["stop_ml"], 1),
+        "cement_ml": kinds.down_ml(told["target_ml"]),
+        "stop_ml": None if plan["stop_ml"] is None else kinds.down_ml(plan["stop_ml"]),
     }
 
 
@@ -242,7 +249,7 @@ def assess(request: HttpRequest, uid: UUID) -> HttpResponse:
 
 def _jobs(lesion: Any) -> list[Job]:
     found = Job.objects.filter(kind__in=KINDS, parameters__lesion=str(lesion.uid))
-    return list(found.order_by("-pk"))
+    return list(found.defer("log").order_by("-pk")[:_SHOWN])
 
 
 def _job(lesion: Any, uid: UUID) -> Job:
@@ -252,10 +259,19 @@ def _job(lesion: Any, uid: UUID) -> Job:
     return job
 
 
+def _may_change(request: HttpRequest, job: Job) -> bool:
+    """Whether who asks may have such work done, and so stop it or have it done again."""
+    return allowed(request, roles.MEET if job.kind == "read" else roles.PLAN)
+
+
 def _told(job: Job) -> dict[str, Any]:
     """What a page says of a job, and where its result is seen."""
     result = json.loads(job.result) if job.state == "done" and job.result else {}
     lesion = job.parameters["lesion"]
+    if "waiting" in result:
+        later = MODELS["plans"].objects.filter(lesion__uid=lesion, number__gt=result["number"])
+        if later.filter(plan_sha256=result["waiting"].partition(".")[0]).exists():
+            del result["waiting"]  # it was taken
     target = ""
     if "run" in result:
         target = reverse("run", args=[lesion, result["run"]])
@@ -292,7 +308,16 @@ def lesion_job(request: HttpRequest, uid: UUID, job: UUID) -> HttpResponse:
         )  # fmt: skip
     if request.headers.get("HX-Request"):
         return progress(request, one, told["address"])
-    return render(request, "results/job.html", told | {"lesion": lesion, "poll": told["address"]})
+    may_change = _may_change(request, one)
+    waits = one.kind == "read" and one.state == "failed"
+    told |= {
+        "lesion": lesion,
+        "poll": told["address"],
+        "newest": bench.last_number(lesion),
+        "may_change": may_change,
+        "which": may_change and waits and arrivals.wait(one.parameters["token"], str(lesion.uid)),
+    }
+    return render(request, "results/job.html", told)
 
 
 @needs(roles.PLAN, roles.MEET)
@@ -300,17 +325,24 @@ def lesion_job(request: HttpRequest, uid: UUID, job: UUID) -> HttpResponse:
 def cancel(request: HttpRequest, uid: UUID, job: UUID) -> HttpResponse:
     """Stop work on a lesion."""
     lesion = case_of(request, uid)
-    jobs.cancel(_job(lesion, job))
+    one = _job(lesion, job)
+    if not _may_change(request, one):
+        raise Http404
+    jobs.cancel(one)
     return redirect("results", uid=lesion.uid)
 
 
 @needs(roles.PLAN, roles.MEET)
 @require_POST
 def again(request: HttpRequest, uid: UUID, job: UUID) -> HttpResponse:
-    """The same work once more, from the plan as it is now."""
+    """The same work once more, from the plan as it is now; of a CT another series, when named."""
     lesion = case_of(request, uid)
     one = _job(lesion, job)
+    if not _may_change(request, one):
+        raise Http404
     parameters = dict(one.parameters)
+    if one.kind == "read" and "series" in request.POST:
+        parameters["series"] = request.POST["series"].strip()
     if "parent" in parameters:
         parameters["parent"] = bench.last_number(lesion)
     made = jobs.submit(one.kind, parameters, request.user.get_username())

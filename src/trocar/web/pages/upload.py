@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from datetime import date
@@ -22,6 +23,7 @@ from trocar.io.deidentify import deidentify_folder
 from trocar.io.pseudonyms import Key
 from trocar.io.volumes import inspect, read_scan
 from trocar.model.care import Imaging
+from trocar.model.result import Scan
 from trocar.registry import chain, roles
 from trocar.registry.models import MODELS
 from trocar.report.words import say
@@ -29,6 +31,7 @@ from trocar.web import arrivals, bench, cases, jobs
 from trocar.web import work_kinds as kinds
 from trocar.web.guard import case_of, needs
 
+_COUNT = re.compile(r"[0-9]{1,5}")
 PURPOSES = ("planning", "after", "diagnosis", "during", "follow-up")
 
 
@@ -69,6 +72,8 @@ def receive(request: HttpRequest, uid: UUID, token: str, number: int) -> HttpRes
             folder, number, request.headers.get("X-Ending", ""), request, size=size,
             at=_bytes(request, "at", 0), of=_bytes(request, "of", size),
         )  # fmt: skip
+    except arrivals.NoImage as error:  # the sender may go on without it
+        return JsonResponse({"error": str(error)}, status=415)
     except InputError as error:
         return JsonResponse({"error": str(error)}, status=422)
     return JsonResponse({"whole": whole})
@@ -126,8 +131,16 @@ def _submit(request: HttpRequest, lesion: Any, token: str) -> Any:
             raise InputError(gettext("The day is none; expected such as 2026-05-31.")) from None
         if day > cases.today():
             raise InputError(gettext("The day has not come yet; give the day of the CT."))
-    told = {"lesion": str(lesion.uid), "token": token, **asked}
+    passed = request.POST.get("passed", "")
+    told = {
+        "lesion": str(lesion.uid), "token": token, **asked,
+        "passed": int(passed) if _COUNT.fullmatch(passed) else 0,
+    }  # fmt: skip
     return jobs.submit("read", told, request.user.get_username())
+
+
+class WhichSeries(InputError):
+    """The CT can be read once it is said which of its series is meant."""
 
 
 def run_read(parameters: Mapping[str, Any], who: str, tell: jobs.Tell) -> str:
@@ -135,25 +148,26 @@ def run_read(parameters: Mapping[str, Any], who: str, tell: jobs.Tell) -> str:
 
     It is done on this machine and by no worker elsewhere: until then they may name a patient.
     """
-    lesion = kinds.lesion_of(parameters)
     token = parameters["token"]
-    came = arrivals.folder_of(token, str(lesion.uid))
+    came = arrivals.folder_of(token, parameters["lesion"])
     try:
+        lesion = kinds.lesion_of(parameters)
         with tempfile.TemporaryDirectory(prefix="trocar-", dir=came.parent) as name:
             out = Path(name)
             read, lines = _freed(came, out, tell)
-            scan = read_scan(read, series=parameters["series"] or None)
+            scan = _scan(read, parameters["series"])
             tell("keeping", 0.9)
             row = _keep(lesion, scan, parameters, who)
-    except InputError as error:
-        # Several series: the files wait for the answer which one.
-        if "choose one with --series" not in str(error):
-            arrivals.remove(token)
+    except WhichSeries:  # the files wait for the answer
+        raise
+    except BaseException:
+        arrivals.remove(token)
         raise
     arrivals.remove(token)
     chain.log("upload", who, f"images:{row.uid}", purpose=parameters["purpose"])
     lines += [say(f, "en") for f in scan.findings]
-    return json.dumps({"image": str(row.uid), "lines": lines})
+    told = {"image": str(row.uid), "lines": lines, "passed": parameters.get("passed", 0)}
+    return json.dumps(told)
 
 
 def _freed(came: Path, out: Path, tell: jobs.Tell) -> tuple[Path, list[str]]:
@@ -162,10 +176,9 @@ def _freed(came: Path, out: Path, tell: jobs.Tell) -> tuple[Path, list[str]]:
     zips = [p for p in came.iterdir() if p.suffix == ".zip"]
     if len(zips) > 1 or (zips and len(list(came.iterdir())) > 1):
         raise InputError("several files came, a zip among them; expected a folder or one zip")
-    source = came
-    if zips:
-        source = out / "plain"
-        arrival.unpack(zips[0], source)
+    source = out / "plain"
+    # A folder, too, passes the gate whole: its first pieces were as small as the sender liked.
+    arrival.unpack(zips[0] if zips else came, source)
     arrival.require_ct(source)
     tell("freeing of names", 0.1)
     freed = out / "freed"
@@ -176,6 +189,25 @@ def _freed(came: Path, out: Path, tell: jobs.Tell) -> tuple[Path, list[str]]:
     tell("reading", 0.5)
     lines = [line for one in inspect(freed).rows for line in one.lines()]
     return freed, lines
+
+
+def _scan(folder: Path, series: str) -> Scan:
+    """The CT of a folder, told without this server's paths and the command line's options."""
+    try:
+        return read_scan(folder, series=series or None)
+    except InputError as error:
+        why = str(error).replace(f" at {folder}", "").replace(" with --series", "")
+        why = why.partition("; see trocar inspect")[0]
+        choices = [
+            f"{number}: {row.name}, {row.geometry}"
+            for number, row in enumerate(inspect(folder).rows, start=1)
+            if row.usable and row.series_uid
+        ]
+        if len(choices) < (1 if series else 2):
+            raise InputError(why) from error
+        if "choose one" not in why:
+            why += f"; choose one ({'; '.join(choices[:8])})"
+        raise WhichSeries(why) from error
 
 
 def _keep(lesion: Any, scan: Any, parameters: Mapping[str, Any], who: str) -> Any:

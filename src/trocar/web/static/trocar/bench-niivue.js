@@ -1,6 +1,7 @@
 // Panes that niivue draws: three planes on one canvas, and surfaces in three dimensions on another.
 import { Placed, ras } from "./bench-geometry.js";
 import { makeHead, makeSvg } from "./bench-marks.js";
+import { told } from "./bench-still.js";
 
 const PLANES = ["axial", "coronal", "sagittal"];
 // Which axes of RAS lie across and up a tile of niivue's.
@@ -73,9 +74,10 @@ export class NiivueStage {
     this.images = new Map(); // stamp of a layer -> its NVImage, null while it comes
     this.zoomed = 1;
   }
-  async open(scene, { ct, image }) {
+  async open(scene, { ct, picture, image }) {
     const lib = this.lib;
     this.scene = scene;
+    this.picture = picture || scene.picture;
     this.addresses = ct || scene.ct;
     // The same part of the same CT is not fetched again for another version.
     this.part = `${image || scene.image} ${scene.low} ${scene.high}`;
@@ -95,12 +97,14 @@ export class NiivueStage {
     }
     await this.load();
   }
+  wanted() { return `${this.part} ${Boolean(this.whole)}`; }
   async load() {
     const address = typeof this.addresses === "string" ? this.addresses : this.addresses[this.whole ? "whole" : "around"];
-    const wanted = `${this.part} ${Boolean(this.whole)}`;
+    const wanted = this.wanted();
     if (wanted === this.loaded) return;
     const came = await file(address, "ct.nii.gz");
     const image = await this.lib.NVImage.loadFromFile({ file: came, name: "ct.nii.gz", colormap: "gray", trustCalMinMax: false });
+    if (wanted !== this.wanted() || wanted === this.loaded) return; // it came too late, or twice
     while (this.nv.volumes.length) this.nv.removeVolume(this.nv.volumes[0]);
     this.images.clear();
     this.nv.drawBitmap = null;
@@ -148,6 +152,7 @@ export class NiivueStage {
           const image = await this.lib.NVImage.loadFromFile({ file: came, name: "layer.nii.gz", opacity: layer.opacity });
           image.setColormapLabel(labelColours(layer.regions));
           if (loaded !== this.loaded) continue; // another CT came meanwhile, with its layers
+          if (!this.layers.some((l) => l.stamp === layer.stamp)) { this.images.delete(layer.stamp); continue; }
           this.images.set(layer.stamp, image);
           this.nv.addVolume(image);
         } catch (error) {
@@ -156,12 +161,16 @@ export class NiivueStage {
         }
       }
       const image = this.images.get(layer.stamp);
-      if (image) image.opacity = layer.on ? layer.opacity : 0;
+      const now = this.layers.find((l) => l.stamp === layer.stamp); // it may have changed since
+      if (image && now) image.opacity = now.on ? now.opacity : 0;
     }
     this.nv.updateGLVolume();
   }
   async read(mm) {
-    return this.ct ? { hu: this.hu(mm), names: this.names(mm) } : null;
+    if (!this.ct) return null;
+    // Voxels that were joined and rounded to be sent are not the CT's.
+    if (this.whole || this.scene.reduced) return told(this, mm);
+    return { hu: this.hu(mm), names: this.names(mm) };
   }
   // The names of what lies at a point, of the layers that are shown.
   names(mm) {

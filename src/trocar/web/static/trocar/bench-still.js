@@ -59,7 +59,7 @@ class Still {
   }
 }
 
-export function addressOf(base, cut, { px, window, layers, version }) {
+function addressOf(base, cut, { px, window, layers, of }) {
   const told = new URLSearchParams();
   const text = (v) => v.map((c) => c.toFixed(3)).join(",");
   told.set("centre", text(cut.centre));
@@ -69,8 +69,19 @@ export function addressOf(base, cut, { px, window, layers, version }) {
   told.set("px", String(Math.max(64, Math.min(MOST_PX, Math.round(px)))));
   told.set("window", window.join(","));
   told.set("layers", layers.filter((l) => l.on).map((l) => `${l.key}:${l.opacity.toFixed(2)}`).join(","));
-  if (version) told.set("version", String(version));
+  if (of) told.set("of", of); // the server draws by what is kept; a browser takes another picture
   return `${base}?${told}`;
+}
+
+// What lies at a point, by the server from the CT itself; null when a newer question was asked.
+export async function told(stage, mm) {
+  const asked = (stage.asked = (stage.asked || 0) + 1);
+  await new Promise((done) => { setTimeout(done, 120); });
+  if (asked !== stage.asked) return null;
+  const layers = (stage.layers || []).filter((l) => l.on).map((l) => `${l.key}:1`).join(",");
+  const given = new URLSearchParams({ at: mm.map((v) => v.toFixed(3)).join(","), layers });
+  const answer = await fetch(`${stage.picture.replace(/\.png$/, ".json")}?${given}`, { credentials: "same-origin" });
+  return asked === stage.asked && answer.ok ? answer.json() : null;
 }
 
 // Three planes of one CT, with the calls of the WebGL stage.
@@ -82,8 +93,9 @@ export class StillStage {
     this.onDraw = () => {};
     this.zoomed = 1;
   }
-  async open(scene, { picture }) {
+  async open(scene, { picture, image }) {
     this.scene = scene;
+    this.of = image;
     this.picture = picture || scene.picture;
     this.setWhole(this.whole || false);
     this.at = this.at || scene.at;
@@ -111,15 +123,7 @@ export class StillStage {
   }
   pan(mm) { if (this.zoomed > 1) { this.looked = add(this.looked || this.at, mm, -1); this.render(); } }
   async showWhole(whole) { this.setWhole(whole); this.render(); }
-  // What lies at a point is known to the server alone; the newest question wins.
-  async read(mm) {
-    const asked = (this.asked = (this.asked || 0) + 1);
-    await new Promise((done) => { setTimeout(done, 120); });
-    if (asked !== this.asked) return null;
-    const told = new URLSearchParams({ at: mm.map((v) => v.toFixed(3)).join(","), layers: this.layers.filter((l) => l.on).map((l) => `${l.key}:1`).join(",") });
-    const answer = await fetch(`${this.picture.replace(/\.png$/, ".json")}?${told}`, { credentials: "same-origin" });
-    return asked === this.asked && answer.ok ? answer.json() : null;
-  }
+  read(mm) { return told(this, mm); }
   paint() {}
   resize() { this.render(); }
   render() {
@@ -128,7 +132,7 @@ export class StillStage {
       pane.measure();
       if (pane.size < LEAST_PX) continue; // not shown, or not laid out yet
       pane.place(this.cutOf(pane.plane));
-      pane.show(addressOf(this.picture, pane.cut, { px: pane.size * devicePixelRatio, window: this.window, layers: this.layers }));
+      pane.show(addressOf(this.picture, pane.cut, { px: pane.size * devicePixelRatio, window: this.window, layers: this.layers, of: this.of }));
     }
     this.onDraw();
   }

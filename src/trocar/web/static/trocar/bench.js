@@ -2,7 +2,7 @@
 // Panes are drawn by niivue or, without WebGL, by the server; what is done on them is the same.
 import { add, dot, halfThickness, sub } from "./bench-geometry.js";
 import { NiivueStage, Solid, bytesOf, hasWebGL, pointsToStl, program } from "./bench-niivue.js";
-import { Along, StillStage, addressOf } from "./bench-still.js";
+import { Along, StillStage } from "./bench-still.js";
 import { COLOURS, draw, endAt, lengthOf } from "./bench-marks.js";
 
 const root = document.getElementById("bench");
@@ -12,7 +12,7 @@ const say = (name, values = {}) =>
   words[name].replace(/%\((\w+)\)s/g, (_, key) => values[key] ?? "").replace(/%%/g, "%");
 const token = root.querySelector("[name=csrfmiddlewaretoken]").value;
 const MINE = Number.MAX_SAFE_INTEGER; // the index of a needle that is not kept yet
-const MODES = ["look", "lesion", "brush", "needle"];
+const LATE_MS = 300; // how long the verdict of the place before may stand
 
 const state = {
   mode: "look", at: null, window: null, layers: [], showNeedles: true, showBone: true, boneOpacity: 0.5,
@@ -61,18 +61,27 @@ async function edit(address, body, after) {
     const told = await post(address, { ...body, version: scene.version, parent });
     await refresh();
     if (after) after();
+    ask();
     notice(say("kept", told), "ok");
     return true;
   } catch (error) {
     if (error.status === 409 && error.told.conflict) {
       // The next version is shown, so that what is kept next is laid on top of it knowingly.
       await refresh();
+      ask();
       notice(say("conflict", error.told.conflict), "stop");
     } else {
       notice(say("failed", { why: error.message }), "stop");
     }
     return false;
   }
+}
+
+// Another version, or the same anew, from its first needle on; one that is in hand stays there.
+async function looked(version) {
+  if (!state.isMoving) state.needle = null;
+  await refresh(version);
+  ask();
 }
 
 async function refresh(version) {
@@ -99,11 +108,14 @@ async function shown() {
     return { ...layer, on: old.on && (old.other || !layer.other), opacity: old.opacity };
   });
   if (!state.at) state.at = scene.at;
+  if (state.skin && state.skin.stamp !== String(scene.version)) {
+    state.skin = null;
+    root.querySelector("[data-view=skin]").setAttribute("aria-pressed", "false");
+  }
   $("approval").textContent = scene.approval.text;
   $("approval").className = `pill ${scene.approval.tone}`;
-  if (state.needle && state.needle.index !== MINE) {
-    state.needle = state.isMoving ? state.needle : scene.needles[state.needle.index] || null;
-  }
+  if (state.isMoving && state.needle) refind(state.needle);
+  else if (state.needle) state.needle = scene.needles[state.needle.index] || null;
   if (!state.needle && scene.needles.length) state.needle = scene.needles[0];
   for (const button of document.querySelectorAll(".edits")) button.disabled = !scene.editable && button.dataset.mode !== "lesion";
   if (!scene.editable && state.mode !== "look") setMode("look");
@@ -115,6 +127,17 @@ async function shown() {
   stage.setAt(state.at);
   paint();
   needled();
+}
+
+// Which needle of the version that is shown the one in hand was taken from; none: it is a new one.
+function refind(needle) {
+  const was = scene.needles.find((n) => String([n.entry, n.target]) === needle.was);
+  const index = was ? was.index : MINE;
+  const box = $("why-needle");
+  if (index !== needle.index && box.value === say("moved", { number: needle.index + 1 })) {
+    box.value = was ? say("moved", { number: index + 1 }) : words.added;
+  }
+  needle.index = index;
 }
 
 async function layered() {
@@ -294,9 +317,11 @@ let again = false;
 async function ask() {
   if (asking) { again = true; return; }
   const needle = state.needle;
-  if (!needle || !needle.entry || !needle.target || lengthOf(needle) < 1) return;
-  asking = true;
   again = false;
+  // A needle of the plan keeps the verdict it was kept with.
+  if (!state.isMoving || !needle || !needle.entry || !needle.target || lengthOf(needle) < 1) return;
+  asking = true;
+  const late = setTimeout(() => unsure(needle), LATE_MS);
   root.dataset.asking = "yes";
   try {
     const began = performance.now();
@@ -317,12 +342,25 @@ async function ask() {
       await solids();
     }
   } catch (error) {
-    $("live").textContent = error.message;
+    if (state.needle === needle) $("live").textContent = error.message;
+    unsure(needle);
   } finally {
+    clearTimeout(late);
     asking = false;
     root.dataset.asking = "no";
     if (again) ask();
   }
+}
+
+// Nothing is known of where the needle lies now: what was told of another place does not stay.
+function unsure(needle) {
+  if (!state.isMoving || state.needle !== needle) return;
+  needle.verdict = "unknown";
+  root.dataset.verdict = "unknown";
+  const line = $("live").querySelector(".verdict");
+  if (line) { line.className = "verdict unknown"; line.textContent = "? …"; }
+  marks();
+  solids();
 }
 
 // The server makes its maps of a version with the first question; it is asked before a hand waits.
@@ -357,7 +395,7 @@ function needled() {
 
 function choose(index, isMoving) {
   const of = scene.needles[index];
-  state.needle = isMoving ? { ...of } : of;
+  state.needle = isMoving ? { ...of, was: String([of.entry, of.target]) } : of;
   state.isMoving = isMoving;
   state.setting = "";
   if (isMoving) {
@@ -479,15 +517,15 @@ async function keepStrokes() {
 
 async function submit(address, body) {
   const bar = $("job");
+  delete bar.dataset.state; // that of the work before
   try {
     const told = await post(address, { ...body, version: scene.version, parent: scene.last });
     job = told.job;
   } catch (error) {
-    if (error.status === 409 && error.told.conflict) { await refresh(); notice(say("conflict", error.told.conflict), "stop"); } else notice(say("failed", { why: error.message }), "stop");
+    if (error.status === 409 && error.told.conflict) { await refresh(); ask(); notice(say("conflict", error.told.conflict), "stop"); } else notice(say("failed", { why: error.message }), "stop");
     return;
   }
   bar.hidden = false;
-  delete bar.dataset.state;
   bar.querySelector("[data-see]").hidden = true;
   bar.querySelector("[data-act=stop-job]").hidden = false;
   follow(job);
@@ -500,6 +538,10 @@ async function follow(address) {
     let told;
     try {
       const answer = await fetch(`${address}?json`, { credentials: "same-origin" });
+      if (answer.redirected || (answer.status >= 400 && answer.status < 500)) { // asking again is no use
+        if (job === address) { text.textContent = words.lost; bar.dataset.state = "lost"; }
+        return;
+      }
       told = await answer.json();
     } catch (error) {
       await new Promise((done) => { setTimeout(done, 2000); });
@@ -532,11 +574,11 @@ async function ended(told, address) {
     see.textContent = words.see;
   }
   if (!waits) {
-    state.click = null;
-    state.isMoving = false;
-    state.needle = null;
-    if (told.result && told.result.number) state.at = null;
-    await refresh();
+    if (told.result && told.result.number) {
+      state.click = null;
+      if (!state.isMoving && !state.strokes.length) state.at = null;
+    }
+    await looked();
   }
 }
 
@@ -560,13 +602,14 @@ function down(pane, event, own) {
   event.preventDefault();
   pane.el.setPointerCapture(event.pointerId);
   if (event.button === 2) { dragging = { kind: "window", pane, from: px, window: state.window }; return; }
-  if (event.button === 1 || event.shiftKey) { dragging = { kind: "pan", pane, own, last: mm }; return; }
-  if (state.mode === "needle" && state.isMoving) {
+  if (own.pan && (event.button === 1 || event.shiftKey)) { dragging = { kind: "pan", pane, own, last: mm }; return; }
+  const isPlanned = own !== beside; // nothing is planned on the CT afterwards
+  if (isPlanned && state.mode === "needle" && state.isMoving) {
     const end = state.setting || !state.needle.target ? "" : endAt(pane.placed, state.needle, ...px);
-    if (end) { state.end = end; ends(); dragging = { kind: "end", pane, end, placed: pane.placed }; marks(); return; }
+    if (end) { state.end = end; ends(); dragging = { kind: "end", pane, end }; marks(); return; }
     if (state.setting) { setEnd(mm); return; }
   }
-  if (state.mode === "lesion") { clickLesion(mm); return; }
+  if (isPlanned && state.mode === "lesion") { clickLesion(mm); return; }
   if (state.mode === "brush" && own === stage) { stroke(pane, mm); dragging = { kind: "brush", pane }; return; }
   dragging = { kind: "look", pane };
   setAt(mm);
@@ -745,15 +788,20 @@ async function showSkin(button) {
   const on = button.getAttribute("aria-pressed") !== "true";
   button.setAttribute("aria-pressed", String(on));
   state.skin = null;
-  if (on && scene.version !== null) {
+  const { version } = scene;
+  if (on && version !== null) {
     try {
-      const answer = await fetch(`${root.dataset.skin}?version=${scene.version}`, { credentials: "same-origin" });
+      const answer = await fetch(`${root.dataset.skin}?version=${version}`, { credentials: "same-origin" });
       const told = await answer.json();
+      if (version !== scene.version || button.getAttribute("aria-pressed") !== "true") {
+        button.setAttribute("aria-pressed", "false");
+        return; // of what is not looked at any more
+      }
       if (!answer.ok) throw new Error(told.error || "");
       const by = { stop: [], caution: [], ok: [] };
       const points = told.points.map((mm, k) => ({ mm, verdict: told.names[told.verdicts[k]] }));
       for (const point of points) by[point.verdict].push(point.mm);
-      state.skin = { points, by, stamp: `${scene.version}` };
+      state.skin = { points, by, stamp: String(version) };
       notice(say("reading", { ok: by.ok.length + by.caution.length, all: points.length }), "note");
     } catch (error) {
       button.setAttribute("aria-pressed", "false");
@@ -769,7 +817,8 @@ async function openBeside() {
   const of = scene.after.find((a) => a.image === $("after-image").value) || scene.after[0];
   if (!of) return;
   $("registered").textContent = of.registered ? words.registered : words.not_registered;
-  await beside.open(scene, { ct: of.ct, picture: of.picture, image: of.image });
+  // Laid bone on bone it is another picture of the same CT.
+  await beside.open(scene, { ct: of.ct, picture: of.picture, image: `${of.image} ${of.registered}` });
 }
 
 async function showBeside(button) {
@@ -823,7 +872,7 @@ document.addEventListener("click", (event) => {
   const acts = {
     choose: () => choose(Number(index), false), move: () => choose(Number(index), true),
     prefer: () => edit(root.dataset.prefer, { index: Number(index), why: reason(say("preferred", { number })) }, () => choose(0, false)),
-    remove: () => edit(root.dataset.remove, { index: Number(index), why: reason(say("removed", { number })) }, () => { state.needle = scene.needles[0] || null; needled(); }),
+    remove: () => edit(root.dataset.remove, { index: Number(index), why: reason(say("removed", { number })) }, dropNeedle),
     "new-needle": newNeedle, "keep-needle": keepNeedle, "drop-needle": dropNeedle,
     "keep-strokes": keepStrokes, "undo-stroke": undoStroke, "clear-strokes": () => { state.strokes = []; paint(); marks(); },
     outline: () => submit(root.dataset.outline, { image: scene.image, click: state.click, site: $("site").value, why: $("why-lesion").value }),
@@ -845,13 +894,11 @@ document.addEventListener("submit", async (event) => {
     await submit(root.dataset.compute.replace("/kind/", `/${form.dataset.compute}/`), given);
   } else if (form.id === "versions") {
     event.preventDefault();
-    state.needle = null;
-    state.isMoving = false;
-    await refresh(new FormData(form).get("version"));
+    await looked(new FormData(form).get("version"));
   } else if (form.dataset.post !== undefined) {
     event.preventDefault();
     const answer = await fetch(form.action, { method: "POST", credentials: "same-origin", body: new FormData(form), redirect: "manual" });
-    if (answer.type === "opaqueredirect" || answer.ok) { state.needle = null; state.isMoving = false; notice(""); await refresh(); } else {
+    if (answer.type === "opaqueredirect" || answer.ok) { notice(""); await looked(); } else {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const why = page.querySelector("[role=alert]");
       notice(say("failed", { why: why ? why.textContent : String(answer.status) }), "stop");

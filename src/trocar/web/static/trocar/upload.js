@@ -67,7 +67,7 @@
   async function post(address, body, headers) {
     const answer = await fetch(address, { method: "POST", body, headers: { "X-CSRFToken": token, ...headers }, credentials: "same-origin" });
     const told = (answer.headers.get("Content-Type") || "").includes("json") ? await answer.json() : {};
-    if (!answer.ok) throw Object.assign(new Error(told.error || form.dataset.lost), { told: Boolean(told.error) });
+    if (!answer.ok) throw Object.assign(new Error(told.error || form.dataset.lost), { told: Boolean(told.error), status: answer.status });
     return told;
   }
   async function sent(address, one) {
@@ -98,6 +98,8 @@
       let next = 0;
       let came = 0;
       let failed = null;
+      let passed = 0; // what a disc holds beside its images
+      let last = null;
       const worker = async () => {
         while (next < chosen.length && !failed) {
           const number = next;
@@ -105,18 +107,24 @@
           try {
             await sent(`${to.file}${number}/`, chosen[number]);
           } catch (error) {
-            failed = failed || error;
-            return;
+            if (error.status !== 415 || chosen.length === 1) {
+              failed = failed || error;
+              return;
+            }
+            passed += 1;
+            last = error;
           }
           came += chosen[number].size;
           const left = ((performance.now() - began) / 1000) * (whole / came - 1);
-          show(`${form.dataset.sending} ${number + 1} / ${chosen.length}, ${Math.ceil(left)} ${form.dataset.left}`, came / whole);
+          show(`${form.dataset.sending} ${number + 1} / ${chosen.length}, ${Math.ceil(left)} ${form.dataset.left}${passed ? `; ${passed} ${form.dataset.passed}` : ""}`, came / whole);
         }
       };
       await Promise.all(Array.from({ length: AT_ONCE }, worker));
       if (failed) throw failed;
+      if (passed === chosen.length) throw last;
       const about = new FormData();
       for (const name of ["purpose", "date", "series"]) about.set(name, form.elements[name].value);
+      about.set("passed", passed);
       const told = await post(to.end, about);
       window.location.assign(told.job);
     } catch (error) {
