@@ -178,14 +178,26 @@ def test_stopped_too_early(exercise: Training) -> None:
     assert score(exercise, 3.0).mark == 0
 
 
-def test_with_the_ap_view_alone_the_leak_is_not_told(exercise: Training) -> None:
-    made = score(exercise, 175.0, views=["ap"])  # 2.75 ml are in
-    assert (made.word, made.told_s, made.mark) == ("enough", None, 100)
-    assert made.any_s == told(exercise, "lateral")
-    assert made.outside_ml > 0.05
-    assert made.before_ml == made.leaked_ml
-    assert score(exercise, 200.0, views=["ap", "barrel"]).word == "too much"
+def test_who_switches_a_view_off_answers_for_what_it_would_have_shown(exercise: Training) -> None:
+    first = told(exercise, "lateral")
+    assert first is not None
+    made = score(exercise, 175.0, views=["ap"])  # 2.75 ml are in, and some in the canal
+    assert (made.word, made.told_s, made.any_s) == ("unseen", None, first)
+    assert made.before_ml == score(exercise, 175.0).before_ml
+    fresh = made.outside_ml - made.before_ml[drawn.CANAL]
+    assert fresh > 0
+    assert points(made) == pytest.approx({"alarm": 100 * fresh})
+    assert made.mark == round(100 - 100 * fresh)
+    assert score(exercise, 200.0, views=["ap", "barrel"]).word == "unseen"
     assert score(exercise, 175.0).word == "late"
+
+
+def test_a_leak_that_no_view_has_told_yet_costs_nothing(exercise: Training) -> None:
+    first = told(exercise, "lateral")
+    assert first is not None
+    made = score(exercise, first - 0.1, views=["ap"])
+    assert (made.word, made.mark) == (score(exercise, first - 0.1).word, made.mark)
+    assert made.before_ml == made.leaked_ml
 
 
 def test_the_least_wanted_volume_has_a_hands_tolerance(exercise: Training) -> None:
@@ -209,7 +221,7 @@ def test_where_no_volume_is_safe_the_plans_limit_counts() -> None:
     exercise = make_training(case, injection=case.injection, frames=FRAMES)
     assert exercise.most_ml == 3.5
     assert set(exercise.alarm) == {"unknown"}
-    assert score(exercise, None, views=["ap"]).word == "too much"
+    assert points(score(exercise, None))["over"] == pytest.approx(10 * (6.0 - 3.5 - 0.25))
 
 
 def test_what_cannot_be_scored_is_refused(exercise: Training) -> None:

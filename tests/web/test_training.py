@@ -139,7 +139,8 @@ def test_with_views_off_the_others_are_told_of(
 ) -> None:
     told = send(trainee, lesion, sha256, stopped_s="200", view=["ap"]).json()
     assert told["score"] == json.loads(json.dumps(plain(score(exercise, 200.0, views=["ap"]))))
-    assert told["score"]["word"] == "too much"
+    assert told["score"]["word"] == "unseen"
+    assert "A leak went unseen." in told["html"]
     sooner = 200.0 - score(exercise, 200.0).told_s  # type: ignore[operator]
     assert f"could have been told {sooner:.1f} s earlier" in told["html"]
 

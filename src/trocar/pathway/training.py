@@ -45,7 +45,7 @@ COLOURS = (
 _FILLED, _RIM = 90, 255  # how opaque
 _CURVE = 61  # points of the curve of safe millilitres
 
-Word = Literal["in time", "late", "not stopped", "too early", "enough", "too much"]
+Word = Literal["in time", "late", "not stopped", "unseen", "too early", "enough", "too much"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,8 @@ class Score:
     ``told_s`` is when a leak could first be told in a view that was on, ``any_s`` in any view;
     ``told_in`` names of every compartment the views (of those on) that had shown it by the stop.
     ``leaked_ml`` is the cement outside the bone at the stop, ``before_ml`` that which was outside
-    before a leak could be told. ``mark`` goes from 0 to 100 less the ``losses``; no source gives
+    before a leak could be told in any view: who switches one off answers for what it would have
+    shown. ``mark`` goes from 0 to 100 less the ``losses``; no source gives
     its rule, every number of which is a placeholder.
     """
 
@@ -373,11 +374,11 @@ def score(
     stopped = stopped_s is not None and stopped_s < end
     at = end if stopped_s is None else float(np.clip(stopped_s, first, end))
     given, leaked = _at(training, training.injected_ml, at), _leaked(training, at)
-    told = _earliest(on)
-    told = told if told is not None and told <= at else None
-    before = leaked if told is None else _leaked(training, told)
+    told = _within(_earliest(on), at)
+    seen = _within(_earliest(training.panes), at)
+    before = leaked if seen is None else _leaked(training, seen)
     reaction = at - told if stopped and told is not None else None
-    losses = _losses(training, given, leaked, before, told, at)
+    losses = _losses(training, given, leaked, before, told, seen, at)
     return Score(
         stopped=stopped,
         stopped_s=at,
@@ -391,10 +392,14 @@ def score(
             for name in training.marked
         },
         reaction_s=reaction,
-        word=_word(training, given, told, reaction),
+        word=_word(training, given, told, seen, reaction),
         losses=losses,
         mark=round(max(0.0, 100.0 - sum(loss.points for loss in losses))),
     )
+
+
+def _within(moment_s: float | None, at_s: float) -> float | None:
+    return moment_s if _by(moment_s, at_s) else None
 
 
 def _by(moment_s: float | None, at_s: float) -> bool:
@@ -414,13 +419,19 @@ def _leaked(training: Training, age_s: float) -> dict[str, float]:
 
 
 def _word(
-    training: Training, given_ml: float, told_s: float | None, reaction_s: float | None
+    training: Training,
+    given_ml: float,
+    told_s: float | None,
+    seen_s: float | None,
+    reaction_s: float | None,
 ) -> Word:
     tolerance = float(value("amount_tolerance"))
     if told_s is not None:
         if reaction_s is None:
             return "not stopped"
         return "in time" if reaction_s <= float(value("reaction_free")) else "late"
+    if seen_s is not None:
+        return "unseen"
     if given_ml < training.low_ml - tolerance:
         return "too early"
     return "too much" if given_ml > training.most_ml + tolerance else "enough"
@@ -432,6 +443,7 @@ def _losses(
     leaked: Mapping[str, float],
     before: Mapping[str, float],
     told_s: float | None,
+    seen_s: float | None,
     at_s: float,
 ) -> tuple[Loss, ...]:
     """What each part of the rule takes."""
@@ -441,7 +453,7 @@ def _losses(
     late = 0.0 if told_s is None else max(0.0, at_s - told_s - float(value("reaction_free")))
     over = max(0.0, given_ml - training.most_ml - tolerance)
     missing = 0.0
-    if told_s is None and given_ml < training.low_ml - tolerance:
+    if seen_s is None and given_ml < training.low_ml - tolerance:
         missing = training.low_ml - given_ml
     taken = (
         Loss(what="reaction", amount=late, unit="s",

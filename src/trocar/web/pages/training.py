@@ -42,7 +42,7 @@ _LEAST_ML, _LEAST = 0.005, 0.05  # less is printed as nothing: of cement, of poi
 # What each word of a score amounts to, for its colour.
 GRADES = {
     "in time": "ok", "enough": "ok", "late": "caution", "too early": "caution",
-    "too much": "stop", "not stopped": "stop",
+    "too much": "stop", "not stopped": "stop", "unseen": "stop",
 }  # fmt: skip
 
 
