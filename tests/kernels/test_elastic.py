@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
 from trocar.errors import InputError
+from trocar.kernels import elastic
 from trocar.kernels.crush import EnergyLimit, StrainLimit, crush
 from trocar.kernels.elastic import (
     Body,
@@ -500,6 +501,27 @@ def test_iterations_stay_bounded_at_64() -> None:
     counts = [squeeze(vertebra(64, e)).iterations for e in (500.0, 5.0, 0.05, 0.0)]
     print("iterations at 64^3", counts)
     assert max(counts) <= 45
+
+
+@pytest.mark.parametrize("soft_mpa", [50.0, 10_000.0])
+def test_where_a_second_visit_of_coarse_grids_does_not_help_it_goes_on_without(
+    soft_mpa: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tube that slides on a plane within it; a coarse grid sees that plane a voxel away."""
+    n = 16
+    y, x = np.mgrid[:n, :n] - (n - 1) / 2
+    r = np.hypot(y, x)
+    slice_mpa = np.where(r < 7.8, np.where(r > 6.4, 10_000.0, soft_mpa), 0.0)
+    young = np.broadcast_to(slice_mpa, (n, n, n))
+    foot, head = (np.zeros((n + 1,) * 3, bool) for _ in range(2))
+    foot[2], head[n - 3] = True, True
+    body = Body(young, 0.3, spacing_mm=(1.0, 1.0, 1.0), held=hold(foot) | hold(head, (0,)))
+    moved = np.zeros((3, *head.shape))
+    moved[0][head] = -0.1
+    usual = body.solve(moved, tolerance=1e-9)
+    monkeypatch.setattr(elastic, "_PATIENCE", 2)  # it visits twice from the third iteration on
+    found = body.solve(moved, tolerance=1e-9)
+    np.testing.assert_allclose(found.displacement_mm, usual.displacement_mm, atol=1e-7)
 
 
 def test_an_earlier_solution_is_a_quick_start() -> None:

@@ -336,7 +336,7 @@ class _Work:
         ratio = self.body._ratio.astype(np.float32)
         rest = self.renew(scale)
         top, rho_old, onward = rest, 0.0, False
-        visits, since = 1, 0
+        visits, since, may_visit = 1, 0, True
         goal = max(_REPLACE * rest, 0.9 * tolerance)
         for done in range(most):
             if rest <= tolerance:
@@ -347,12 +347,20 @@ class _Work:
             product(p, fine.lame, fine.shear, ratio, fine.other)
             bend = dot(p, fine.other, parts, ranges)
             if not (np.isfinite(rho) and np.isfinite(bend)) or bend <= 0.0 or rho <= 0.0:
-                break
+                if visits == 1:
+                    break
+                # Visited twice, a coarse grid that is too soft for its own cycle turns it over;
+                # once never does.
+                visits, may_visit = 1, False
+                take(self.u, x, scale / self.body._largest, ranges)
+                rest, onward, since = self.renew(scale), False, 0
+                goal = max(_REPLACE * rest, 0.9 * tolerance)
+                continue
             now = advance(
                 x, fine.b, p, fine.other, fine.inverse, self.weights, rho / bend, parts
             )  # fmt: skip
             rho_old, onward, since = rho, True, since + 1
-            slow = visits == 1 and since > _PATIENCE
+            slow = may_visit and visits == 1 and since > _PATIENCE
             if now <= goal or slow or done + 1 == most:
                 take(self.u, x, scale / self.body._largest, ranges)
                 rest = self.renew(scale)
