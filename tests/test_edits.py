@@ -23,7 +23,7 @@ from trocar.io.exports import write_plan
 from trocar.io.plans import keep_plan, read_plan
 from trocar.io.volumes import read_scan
 from trocar.model.case import Finding, Gravity
-from trocar.model.plan import Refusal, Trajectory
+from trocar.model.plan import Margin, Refusal, Trajectory
 from trocar.model.result import Scan
 from trocar.model.space import Float, Mask
 from trocar.pathway import Planned, edits
@@ -654,7 +654,8 @@ def test_the_verdict_of_a_plan_is_the_worst_of_needle_and_all_else() -> None:
 
 
 def lines(a: Planned, b: Planned) -> dict[str, Any]:
-    return {line.what: line for line in compared(a, b)}
+    """The first line of each name."""
+    return {line.what: line for line in reversed(compared(a, b))}
 
 
 def test_two_plans_are_held_side_by_side() -> None:
@@ -675,6 +676,9 @@ def test_two_plans_are_held_side_by_side() -> None:
     assert told["stop"].a == ()
     assert len(told["stop"].b) > 0
     assert told["stop"].better == "a"
+    stops = [m.structure for m in worse.margins if m.verdict == "stop"]
+    assert stops
+    assert words.say(told["stop"].b[0], "en") == ", ".join(words.name(s, "en") for s in stops)
     known = {m.structure: m for m in one.margins}
     assert set(known) <= set(told)
     for name, margin in known.items():
@@ -688,6 +692,41 @@ def test_two_plans_are_held_side_by_side() -> None:
     swap = {"a": "b", "b": "a", None: None}
     assert {k: swap[v.better] for k, v in told.items()} == {k: mirrored[k].better for k in told}
     assert all(line.better is None for line in compared(found(), found()))
+
+
+def test_what_stops_a_plan_is_told_first_and_one_thing_a_line() -> None:
+    """A margin stops like a finding does, and a wrong level however good the needle is."""
+    one = found().plan.options[0]
+    close = Margin(structure="spinal_canal", distance_mm=0.5, required_mm=2.0, caution_mm=4.0)
+    near = Margin(structure="aorta", distance_mm=3.0, required_mm=2.0, caution_mm=4.0)
+    far = Margin(structure="left_kidney", distance_mm=30.0, required_mm=2.0, caution_mm=4.0)
+    level = Finding(gravity=Gravity.STOP, message="The level may be wrong.")
+    remarks = tuple(Finding(gravity=Gravity.CAUTION, message=f"Remark {n}.") for n in (1, 2, 3))
+    good = replace(one, margins=(far,), findings=remarks[:1])
+    bad = replace(one, margins=(far, near, close), findings=remarks[1:])
+
+    def plan_of(needle: Trajectory, *findings: Finding) -> Planned:
+        plan = replace(found().plan, options=(needle,), findings=findings)
+        return replace(found(), plan=plan)
+
+    a, b = plan_of(good), plan_of(bad, remarks[0])
+    told = compared(a, b)
+    assert [t.what for t in told[:6]] == ["verdict", "stop", *4 * ["caution"]]
+    assert (told[0].a, told[0].b, told[0].better) == ("caution", "stop", "a")
+    assert told[0].verdicts == ("caution", "stop")
+    said = [
+        tuple("; ".join(words.say(f, "en") for f in side) for side in (t.a, t.b)) for t in told[1:6]
+    ]
+    assert said == [
+        ("", "spinal canal"), ("", "aorta"), ("Remark 1.", "Remark 1."), ("", "Remark 2."),
+        ("", "Remark 3."),
+    ]  # fmt: skip
+    assert [t.better for t in told[1:6]] == ["a", "a", None, None, None]
+    near_ones = [t.what for t in told if t.unit == "mm" and t.verdicts != (None, None)]
+    assert near_ones == ["spinal_canal", "aorta", "left_kidney"]  # stop, caution, ok
+    (stopped,) = (t for t in compared(a, plan_of(good, level)) if t.what == "stop")
+    assert (stopped.a, stopped.b, stopped.better) == ((), (level,), "a")
+    assert lines(a, plan_of(good, level))["verdict"].b == "stop"
 
 
 def test_chances_differ_only_where_their_intervals_lie_apart() -> None:

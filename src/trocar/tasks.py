@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +163,9 @@ def load(asked: Asked, tell: Tell) -> Made:
 
 
 def assess(asked: Asked, tell: Tell) -> Made:
-    """What the CT afterwards shows of cement, beside what was foretold."""
+    """What the CT afterwards shows of cement, beside what was foretold, and what the bone bears."""
     from trocar.io.results import read_predicted
-    from trocar.pathway.cement import assess_lesion, write_result
+    from trocar.pathway.cement import assess_lesion, borne, write_result
 
     if asked.after is None:
         raise InputError("there is no CT afterwards; add one to the lesion first")
@@ -177,8 +177,14 @@ def assess(asked: Asked, tell: Tell) -> Made:
         case = assess_lesion(
             open_scan(place), planned.plan.site, pre=planned.scan, anatomy=planned.anatomy,
             lesion=planned.lesion, predicted=foretold, command="assessment",
-            progress=_part(tell, 0.0, 0.85),
+            progress=_part(tell, 0.0, 0.7),
         )  # fmt: skip
+        tell("strength", 0.7)
+        bears = borne(
+            case.run, planned.scan, planned.anatomy, planned.lesion, planned=foretold,
+            found=case.fill, progress=_part(tell, 0.7, 0.85),
+        )  # fmt: skip
+        case = replace(case, **bears)
         tell("sheet", 0.85)
         files = _folder(lambda out, how: write_result(out, case, **how), "result.html")
     fill = case.fill

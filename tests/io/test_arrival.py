@@ -30,6 +30,7 @@ from trocar.io.arrival import (
     Gate,
     Limits,
     check_name,
+    ct_file,
     opened_zip,
     refuse_first_block,
     require_ct,
@@ -662,6 +663,21 @@ def test_what_is_no_ct_is_refused_with_the_doctors_reason(
         place.unlink()
     with pytest.raises(InputError, match="missing between"):
         require_ct(tmp_path / "gap")
+
+
+def test_of_several_volume_files_one_may_be_the_ct(
+    tmp_path: Path, write_series: Any, hu: Any
+) -> None:
+    (tmp_path / "in").mkdir()
+    ct = np.arange(-60, 60, dtype=np.int16).reshape(4, 5, 6)
+    for name, values in (("labels", ct % 7), ("ct", ct), ("lesion", ct % 2)):
+        write_volume(tmp_path / "in" / f"{name}.nii.gz", Volume(grid=GRID, values=values))
+    assert ct_file(require_ct(tmp_path / "in")) == "ct.nii.gz"
+    write_volume(tmp_path / "in" / "later.nrrd", Volume(grid=GRID, values=ct))
+    with pytest.raises(InputError, match=r"2 volume files came .*; give the CT alone"):
+        require_ct(tmp_path / "in")
+    write_series(tmp_path / "in" / "dicom", hu)  # what both were made from
+    assert ct_file(require_ct(tmp_path / "in")) == ""
 
 
 # --- with little memory, for real ----------------------------------------------------------------

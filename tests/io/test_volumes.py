@@ -16,7 +16,15 @@ from trocar.errors import InputError
 from trocar.io.files import open_items
 from trocar.io.headers import read_headers
 from trocar.io.pixels import read_pixels
-from trocar.io.volumes import file_hash, inspect, read_labels, read_mask, read_scan
+from trocar.io.volumes import (
+    file_hash,
+    inspect,
+    read_labels,
+    read_mask,
+    read_scan,
+    write_volume,
+)
+from trocar.model.space import Grid, Volume
 
 pytestmark = pytest.mark.data
 Array = np.ndarray[Any, Any]
@@ -268,3 +276,21 @@ def test_file_hash_is_the_listed_one(data: Path) -> None:
     )  # fmt: skip
     path = data / "14_thoracic_metal_contrast_totalseg" / "ct.nii.gz"
     assert file_hash(path) == line.split()[0]
+
+
+def test_of_a_folder_of_volume_files_the_one_ct_is_read(tmp_path: Path) -> None:
+    grid = Grid.from_spacing((6, 7, 8), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    hu = np.random.default_rng(0).normal(100, 300, grid.shape).astype(np.int16)
+    write_volume(tmp_path / "ct.nii.gz", Volume(grid=grid, values=hu))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[2:4] = 20
+    write_volume(tmp_path / "labels.nii.gz", Volume(grid=grid, values=labels))
+    np.testing.assert_array_equal(read_scan(tmp_path).volume.values, hu)
+    write_volume(tmp_path / "later.nii.gz", Volume(grid=grid, values=hu + 1))
+    with pytest.raises(InputError, match="3 volume files here, 2 of which can be a CT; give the"):
+        read_scan(tmp_path)
+    for name in ("ct", "later"):
+        (tmp_path / f"{name}.nii.gz").unlink()
+    write_volume(tmp_path / "lesion.nii.gz", Volume(grid=grid, values=labels))
+    with pytest.raises(InputError, match="2 volume files here, none of which can be a CT"):
+        read_scan(tmp_path)

@@ -61,6 +61,29 @@ def test_an_edit_takes_the_signature_back(unit: Ground) -> None:
     assert chain.verify().sound
 
 
+@pytest.mark.parametrize("verdict", ["stop", "unknown"])
+def test_against_a_stop_or_the_unknown_a_plan_is_signed_with_a_reason(
+    unit: Ground, verdict: str
+) -> None:
+    row = store.next_plan(unit.lesion(), plan(verdict=verdict), who="a", why="first")
+    for why in ("", "  "):
+        with pytest.raises(InputError, match=f"is {verdict}; write why it is approved"):
+            store.approve(row, who="dr.sign", why=why, expected=1)
+    assert not versions(unit)[0].approved
+    store.approve(row, who="dr.sign", why="the canal is opened anyway", expected=1)
+    assert versions(unit)[0].approved
+    assert MODELS["plans"].objects.get().history.latest().history_change_reason == (
+        "the canal is opened anyway"
+    )
+
+
+@pytest.mark.parametrize("verdict", ["ok", "caution", None])
+def test_other_plans_are_signed_without_one(unit: Ground, verdict: str | None) -> None:
+    row = store.next_plan(unit.lesion(), plan(verdict=verdict), who="a", why="first")
+    store.approve(row, who="dr.sign", expected=1)
+    assert versions(unit)[0].approved
+
+
 def test_only_the_newest_version_is_signed_and_only_once(unit: Ground) -> None:
     lesion = unit.lesion()
     old = store.next_plan(lesion, plan(), who="a", why="first")

@@ -518,9 +518,9 @@ def test_two_people_at_one_plan(on_bench: Any, radiologist: Any) -> None:
 
 def test_an_edit_revokes_an_approval(on_bench: Any, radiologist: Any) -> None:
     row = MODELS["plans"].objects.get(lesion=on_bench)
-    cases.approve(row, who="radiologist")
+    cases.approve(row, who="radiologist", why="seen")
     page = radiologist.get(reverse("bench", args=[on_bench.uid])).content.decode()
-    assert "An edit makes a new version, which is not approved." in page
+    assert "An edit makes a new version and revokes the approval." in page
     post(radiologist, "bench-prefer", on_bench, version=1, parent=1, index=1, why="shorter")
     page = radiologist.get(reverse("bench-side", args=[on_bench.uid])).content.decode()
     assert "not approved" in page
@@ -948,16 +948,28 @@ def test_another_ct_can_be_chosen_to_start_from(on_bench: Any, radiologist: Any)
 
 def test_approval_is_always_told(on_bench: Any, radiologist: Any) -> None:
     assert scene(radiologist, on_bench)["approval"]["text"] == "! version 1 not approved"
-    cases.approve(MODELS["plans"].objects.get(lesion=on_bench), who="radiologist")
+    row = MODELS["plans"].objects.get(lesion=on_bench)
+    assert row.verdict == "stop"
+    # What says stop is approved with a reason, and stays red.
+    page = radiologist.get(reverse("bench-side", args=[on_bench.uid])).content.decode()
+    assert "It says stop. Why is it approved all the same?" in page
+    sign = reverse("plan-approve", args=[on_bench.uid, row.uid])
+    refused = radiologist.post(sign, {"version": row.version})
+    assert refused.status_code == 422
+    assert "write why it is approved all the same" in refused.content.decode()
+    assert not cases.to_record(MODELS["plans"].objects.get(lesion=on_bench)).approved
+    radiologist.post(sign, {"version": row.version, "why": "the canal is opened anyway"})
     told = scene(radiologist, on_bench)["approval"]
-    assert told == {"tone": "ok", "text": "✓ version 1 approved by radiologist"}
+    text = "✕ version 1 approved all the same by radiologist"
+    assert told == {"tone": "stop", "text": text}
     # A version that was typed since then is the newest, and the picture is not its own.
     row = MODELS["plans"].objects.get(lesion=on_bench)
     typed = replace(cases.to_record(row), plan_sha256=None, route="other", parent=1)
     cases.plan(on_bench, typed, who="radiologist", why="typed", parent=1)
     told = scene(radiologist, on_bench)
     assert (told["version"], told["last"]) == (1, 2)
-    assert told["approval"]["text"] == "! version 2 not approved"
+    # The words are of the version that is shown, and say that another one counts.
+    assert told["approval"]["text"] == "! version 1 not approved; version 2 is newer"
     page = radiologist.get(reverse("bench", args=[on_bench.uid])).content.decode()
     assert "A version typed since then has no picture of its own." in page
     kept_one = post(radiologist, "bench-prefer", on_bench, version=1, parent=2, index=1, why="x")

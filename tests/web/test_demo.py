@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import made_training
 import pytest
 from django.db import transaction
 from django.test import Client, TestCase
 
+from trocar import tasks
+from trocar.demonstration import Carried
 from trocar.errors import InputError
 from trocar.model.care import CARE_TABLES, STATES
 from trocar.model.columns import columns
 from trocar.model.study import TABLES
 from trocar.pathway import workflow
+from trocar.pathway.cement import write_cement, write_result
 from trocar.registry import chain, roles, store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, Case, Person, Study
@@ -187,6 +193,27 @@ def test_a_port_in_use_is_not_taken() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "zh-Hant"])
+def test_a_computed_sheet_is_kept_in_every_language(tmp_path: Path, language: str) -> None:
+    """Whichever it was written in, it lies where the page of a result looks for it."""
+    case = made_training.case()
+    files = write_cement(tmp_path, case, language=language, viewer=False)
+    computed = Carried(
+        planned=case.planned, files=files, cemented=case,
+        folders={"leak forecast": tuple(files.values())},
+    )  # fmt: skip
+    with zipfile.ZipFile(io.BytesIO(demo._packed(computed, "leak forecast"))) as archive:
+        held = {p.name for p in files.values()}
+        assert set(archive.namelist()) == held | {"cement.zh-Hant.html"}
+        for name, one in (("cement.html", "en"), ("cement.zh-Hant.html", "zh-Hant")):
+            sheet = archive.read(name).decode()
+            assert f'<html lang="{one}">' in sheet
+            assert '<section id="viewer"' not in sheet  # none was wanted
+        as_written = archive.read(tasks.translated("cement.html", language))
+    assert as_written == files["cement sheet"].read_bytes()
+
+
+@pytest.mark.slow
 def test_what_was_computed_is_one_of_the_patients(db: Any, settings: Any, tmp_path: Path) -> None:
     """The numbers, the sheets and their hashes are those of the computation."""
     from trocar import demonstration, pathway
@@ -202,10 +229,14 @@ def test_what_was_computed_is_one_of_the_patients(db: Any, settings: Any, tmp_pa
     )
     files = pathway.write_case(tmp_path / "out", planned, viewer=False)
     case, assessed = demonstration.cement_and_look(planned, patient, runs=4, seed=0)
+    found = write_result(tmp_path / "out", assessed, viewer=False)
     for computed in (
-        demonstration.Carried(planned=planned, files=files, cemented=case, assessed=assessed),
-        demonstration.Carried(planned=planned, files=files),
-    ):
+        Carried(
+            planned=planned, files=files, cemented=case, assessed=assessed,
+            folders={"assessment": tuple(found.values())},
+        ),
+        Carried(planned=planned, files=files),
+    ):  # fmt: skip
         with transaction.atomic():
             demo.populate(computed=computed)
             lesion = synthetic().last()
@@ -225,6 +256,8 @@ def test_what_was_computed_is_one_of_the_patients(db: Any, settings: Any, tmp_pa
                 read = to_record(MODELS["assessments"].objects.get(lesion=lesion))
                 assert read.cement_ml == pytest.approx(assessed.fill.volume_ml, abs=0.005)
                 assert read.leak_found == bool(assessed.fill.leaks)
+                names = bench.result_names(read.result_sha256)
+                assert {"result.html", "result.zh-Hant.html"} <= set(names)
                 run = MODELS["runs"].objects.get(lesion=lesion, kind="plan")
                 assert run.result_sha256 == plan.plan_sha256
             transaction.set_rollback(True)

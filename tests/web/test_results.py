@@ -17,7 +17,7 @@ from trocar.phantom.files import as_scan
 from trocar.registry import roles, store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, ChainEvent, Job
-from trocar.web import bench, cases, jobs, kept, work_kinds
+from trocar.web import arrivals, bench, cases, jobs, kept, work_kinds
 from trocar.web.pages.results import _jobs
 
 
@@ -201,7 +201,7 @@ def test_a_run_is_taken_over_into_the_plan(on_bench: Any, clients: Any) -> None:
     uid = json.loads(told)["run"]
     last = MODELS["plans"].objects.filter(lesion=on_bench).latest("number")
     assert MODELS["runs"].objects.get(uid=uid).plan_number == last.number
-    cases.approve(last, who="radiologist")
+    cases.approve(last, who="radiologist", why="seen on the images")  # its needle is a stop
     address = f"/case/{on_bench.uid}/run/{uid}/take/"
     answer = clients["radiologist"].post(address, {"parent": last.number})
     assert answer.status_code == 302
@@ -279,6 +279,211 @@ def test_what_a_person_read_on_a_ct_stands(on_bench: Any) -> None:
     assert (kept_.note, kept_.read_by) == ("Seen beside the root.", "radiologist")
     assert (kept_.cement_ml, kept_.image_id) == (2.5, "after")
     assert kept_.result_sha256
+
+
+def after_ct(lesion: Any, day: str) -> Any:
+    """A CT afterwards, of a day; the row."""
+    from trocar.model.care import Imaging
+
+    image = Imaging(
+        image_id="after", lesion_id=lesion.lesion_id, modality="CT", purpose="after", date=day,
+        sha256=MODELS["images"].objects.get(image_id="one").sha256,
+    )  # fmt: skip
+    return cases.save("images", image, who="radiologist", why="added", study=lesion.study)
+
+
+def looked(parts: str = "", leaks: tuple[str, ...] = (), ml: float = 2.5) -> tasks.Made:
+    """A result as a worker packs it, with the parts of its sheet that are named."""
+    import io
+    import zipfile
+
+    out = io.BytesIO()
+    fill = {
+        "volume_ml": ml, "low_ml": 2.4, "high_ml": 2.6, "lesion_fill": 0.41,
+        "leaks": [{"compartment": name} for name in leaks],
+    }  # fmt: skip
+    with zipfile.ZipFile(out, "w") as archive:
+        ids = "".join(f'<h2 id="{part}">' for part in parts.split())
+        archive.writestr("result.html", f"<!doctype html><title>x</title>{ids}")
+        archive.writestr("result.json", json.dumps({"fill": fill}))
+    told = {
+        "cement_ml": ml, "low_ml": 2.4, "high_ml": 2.6, "lesion_fill": 0.41,
+        "compartments": list(leaks),
+    }  # fmt: skip
+    return tasks.Made(files=out.getvalue(), told=told)
+
+
+def look(lesion: Any, image: Any, made: tasks.Made, who: str = "radiologist") -> Any:
+    """Keep it; the record and its row."""
+    work_kinds.ASSESS.keep({"lesion": str(lesion.uid), "image": str(image.uid)}, who, made)
+    row = MODELS["assessments"].objects.get(lesion=lesion)
+    return to_record(row), row
+
+
+def page_of(lesion: Any, row: Any) -> str:
+    assert row.lesion_id == lesion.pk
+    return bench.result_file(row.result_sha256, "result.html").decode()
+
+
+def test_a_second_look_loses_nothing_that_was_known(on_bench: Any) -> None:
+    image = after_ct(on_bench, "2026-01-05")
+    record, row = look(on_bench, image, looked("foreseen strength"))
+    assert (record.leak_found, record.compartments) == (False, ())  # none of them
+    record, row = look(on_bench, image, looked("foreseen"))
+    assert (record.leak_found, record.compartments) == (False, ())
+    assert 'id="strength"' in page_of(on_bench, row)  # the same was found, and less is said of it
+    record, row = look(on_bench, image, looked("foreseen", ("disc",), 2.55))
+    assert (record.cement_ml, record.compartments) == (2.55, ("disc",))
+    assert 'id="strength"' not in page_of(on_bench, row)  # of another amount of cement
+    record, row = look(on_bench, image, looked("foreseen strength", ("disc",), 2.55))
+    assert 'id="strength"' in page_of(on_bench, row)
+
+
+def test_what_a_person_corrected_stands_whenever_it_is_looked_again(on_bench: Any) -> None:
+    image = after_ct(on_bench, "2026-01-05")
+    record, row = look(on_bench, image, looked("foreseen", ("disc",)))
+    mine = replace(record, nearest_joint_mm=4.0, cement_ml=2.2, note="Seen beside the root.")
+    cases.save("assessments", mine, who="radiologist", why="read", study=on_bench.study, row=row)
+    record, row = look(on_bench, image, looked("foreseen", ("other",), 2.7), "coordinator")
+    assert (record.cement_ml, record.nearest_joint_mm) == (2.2, 4.0)
+    assert (record.note, record.read_by) == ("Seen beside the root.", "radiologist")
+    assert record.compartments == ("other",)  # nobody touched these
+
+
+def test_places_of_a_leak_that_a_person_saw_are_not_made_none(on_bench: Any) -> None:
+    from trocar.model.care import Assessment
+
+    image = after_ct(on_bench, "2026-01-05")
+    read = Assessment(lesion_id=on_bench.lesion_id, date="2026-01-05", leak_found=True)
+    cases.save("assessments", read, who="radiologist", why="read", study=on_bench.study)
+    record, _ = look(on_bench, image, looked())
+    assert (record.leak_found, record.compartments) == (True, None)
+
+
+def asked_of(lesion: Any, image: Any) -> tuple[str, str | None]:
+    """The plan and the forecast that a CT afterwards is held against."""
+    asked = work_kinds.ASSESS.gather({"lesion": str(lesion.uid), "image": str(image.uid)})
+    assert asked.plan is not None
+    return (
+        Path(asked.plan.place).stem,
+        None if asked.predicted is None else Path(asked.predicted.place).stem,
+    )
+
+
+def newest_plan(lesion: Any) -> Any:
+    return MODELS["plans"].objects.filter(lesion=lesion).latest("number")
+
+
+def test_a_ct_afterwards_is_held_against_the_plan_that_was_carried_out(
+    on_bench: Any, outlined: Planned
+) -> None:
+    """A needle dragged since then made a version with no forecast; it was not that."""
+    from trocar.model.course import Procedure
+
+    first, run = newest_plan(on_bench), run_of(on_bench, made_run(b"6"))
+    cases.approve(first, who="radiologist", why="seen")
+    today = cases.today()
+    done = Procedure(procedure_id="P-now", lesion_id=on_bench.lesion_id, date=today)
+    cases.save("procedures", done, who="radiologist", why="done", study=on_bench.study)
+    image = after_ct(on_bench, today)
+    bare = edits.without_needle(outlined, 0)
+    number = bench.last_number(on_bench)
+    bench.keep_version(on_bench, bare, who="radiologist", why="dragged", parent=number)
+    first.refresh_from_db()
+    assert first.revoked_at  # by the version after it
+    assert asked_of(on_bench, image) == (first.plan_sha256, run.result_sha256)
+    later = run_of(on_bench, made_run(b"7"))
+    assert later.plan_number == number + 1
+    assert asked_of(on_bench, image) == (first.plan_sha256, run.result_sha256)
+    cases.approve(newest_plan(on_bench), who="radiologist", why="this one")
+    second = newest_plan(on_bench)
+    assert asked_of(on_bench, image) == (second.plan_sha256, later.result_sha256)
+
+
+def test_where_no_plan_was_signed_the_one_with_a_forecast_counts(
+    on_bench: Any, outlined: Planned
+) -> None:
+    first, run = newest_plan(on_bench), run_of(on_bench, made_run(b"8"))
+    bare = edits.without_needle(outlined, 0)
+    bench.keep_version(
+        on_bench, bare, who="radiologist", why="dragged", parent=bench.last_number(on_bench)
+    )
+    for day in ("2026-01-05", cases.today()):
+        MODELS["images"].objects.filter(image_id="after").delete()
+        image = after_ct(on_bench, day)
+        assert asked_of(on_bench, image) == (first.plan_sha256, run.result_sha256)
+    MODELS["runs"].objects.filter(pk=run.pk).delete()
+    assert asked_of(on_bench, image) == (newest_plan(on_bench).plan_sha256, None)
+
+
+def sheet_run(kind: str, name: str, said: str, verdict: str | None) -> tasks.Made:
+    """A simulation whose sheet says a verdict."""
+    import io
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        banner = f'<section id="verdict" class="verdict {said}" aria-labelledby="verdict-line">'
+        archive.writestr(name, f"<!doctype html><title>x</title>{banner}")
+    told = dict(made_run().told) | {"kind": kind, "verdict": verdict}
+    told |= {"device": "18 G", "seconds_on": 300.0, "covered": 1.0}
+    return tasks.Made(files=out.getvalue(), told=told)
+
+
+def test_the_list_says_the_verdict_that_the_sheet_says(on_bench: Any, clients: Any) -> None:
+    rows = {
+        "Ablation": run_of(on_bench, sheet_run("ablation", "ablation.html", "caution", None)),
+        "Strength": run_of(on_bench, sheet_run("strength", "strength.html", "unknown", None)),
+        "Injection": run_of(on_bench, sheet_run("leak forecast", "cement.html", "ok", "stop")),
+    }
+    see = clients["radiologist"]
+    listed = see.get(f"/case/{on_bench.uid}/results/")
+    said = {r["title"]: r["verdict"] for r in listed.context["runs"]}
+    assert said == {
+        "Ablation": {"verdict": "caution", "sign": "!"},
+        "Strength": {"verdict": "unknown", "sign": "?"},
+        "Injection": {"verdict": "stop", "sign": "✕"},
+    }
+    page = listed.content.decode()
+    assert '<span class="pill caution"><span aria-hidden="true">!</span> caution</span>' in page
+    assert "leak forecast" not in page
+    for title, row in rows.items():
+        page = see.get(f"/case/{on_bench.uid}/run/{row.uid}/").content.decode()
+        assert f"<h1>{title}</h1>" in page
+        assert f"{said[title]['sign']}</span> {said[title]['verdict']}</span>" in page
+
+
+def test_a_share_is_in_per_cent_as_on_its_sheet(on_bench: Any, clients: Any) -> None:
+    look(on_bench, after_ct(on_bench, "2026-01-05"), looked())
+    page = clients["radiologist"].get(f"/case/{on_bench.uid}/results/").content.decode()
+    assert "<td>41 %</td>" in page
+    assert "0.41" not in page
+
+
+def test_two_versions_say_their_verdicts_and_what_stops_them(
+    on_bench: Any, clients: Any, outlined: Planned
+) -> None:
+    one = outlined.plan.options[0]
+    level = Finding(gravity=Gravity.STOP, message="The level may be wrong.")
+    cautions = tuple(Finding(gravity=Gravity.CAUTION, message=f"Remark {n}.") for n in (1, 2))
+    close = tuple(replace(m, distance_mm=0.0, required_mm=2.0) for m in one.margins[:2])
+    needle = replace(one, margins=(*close, *one.margins[2:]), findings=cautions)
+    worse = replace(outlined, plan=replace(outlined.plan, options=(needle,), findings=(level,)))
+    number = bench.last_number(on_bench)
+    bench.keep_version(on_bench, worse, who="radiologist", why="dragged", parent=number)
+    page = clients["radiologist"].get(
+        f"/case/{on_bench.uid}/bench/compare/", {"from": number, "to": number + 1}
+    )
+    said = [(x["what"], x["b"]) for x in page.context["lines"] if x["b"] != "–"]
+    stops = [b for what, b in said if what == "Stop"]
+    assert stops[0].count(",") == 1  # the two margins
+    assert stops[1:] == ["The level may be wrong."]
+    assert [b for what, b in said if what == "Caution"][-2:] == ["Remark 1.", "Remark 2."]
+    text = page.content.decode()
+    assert ".;" not in text
+    mark = '<strong class="mark stop"><span aria-hidden="true">✕</span> stop</strong>'
+    assert mark in text
+    assert "stop <span" not in text  # the word once
 
 
 def test_a_result_that_comes_too_late_waits(on_bench: Any, clients: Any, outlined: Planned) -> None:
@@ -378,7 +583,8 @@ def test_who_may_not_ask_for_work_cannot_repeat_or_stop_it(
     }  # fmt: skip
     for who, allowed in may.items():
         done, open_ = _job(kind, lesion, state="done"), _job(kind, lesion)
-        failed = _job(kind, lesion, state="failed")
+        waits = {"token": arrivals.begin(str(lesion.uid), who)} if kind == "read" else {}
+        failed = _job(kind, lesion, state="failed", asked=waits)
         jobs_before = Job.objects.count()
         base, status = f"/case/{lesion.uid}/job/", 302 if allowed else 404
         assert clients[who].post(f"{base}{done.uid}/again/").status_code == status, who
@@ -388,6 +594,13 @@ def test_who_may_not_ask_for_work_cannot_repeat_or_stop_it(
         assert open_.state == ("cancelled" if allowed else "waiting")
         page = clients[who].get(f"{base}{failed.uid}/").content.decode()
         assert (f"{base}{failed.uid}/again/" in page) == allowed  # nor is it offered
+
+
+def test_what_was_refused_and_taken_away_is_not_offered_again(lesion: Any, clients: Any) -> None:
+    failed = _job("read", lesion, state="failed", error="this is no CT")
+    page = clients["coordinator"].get(f"/case/{lesion.uid}/job/{failed.uid}/").content.decode()
+    assert "this is no CT" in page
+    assert "/again/" not in page
 
 
 def test_a_late_result_is_taken_after_further_versions_and_once(

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import browsing
 import made_training as drawn
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from trocar.model.care import SimulationRun
 from trocar.pathway.training import KEYS, Training, make_training, score, write_training
 from trocar.registry.models import MODELS, ChainEvent
 from trocar.web import cases, kept
+from trocar.web.pages import training
 from trocar.web.pages.training import safe_curve
 
 pytestmark = pytest.mark.django_db
@@ -208,6 +211,95 @@ def test_without_a_script_there_are_stills_and_a_table(
     grey = values[..., 0] == values[..., 1]
     assert not grey[here].any()
     assert grey[~here].all()
+
+
+def test_where_nothing_leaked_at_the_stop_nothing_looks_like_an_alarm(
+    trainee: Client, lesion: Any, sha256: str, exercise: Training
+) -> None:
+    def rows(stopped_s: float) -> tuple[str, str]:
+        sent = send(trainee, lesion, sha256, stopped_s=stopped_s, view=list(KEYS)).json()
+        return re.search(r"<tbody>(.*?)</tbody>", sent["html"])[1], sent["html"]  # type: ignore[index]
+
+    assert score(exercise, 130.0).outside_ml == 0
+    row, page = rows(130.0)
+    assert drawn.CANAL in row  # its mark is drawn in later frames
+    assert '<td class="number">0.00</td>' in row
+    assert '"stop"' not in row
+    assert "pill stop" not in row
+    assert "No cement was outside the bone." in page
+    row, page = rows(230.0)
+    assert '<tr class="stop">' in row
+    assert "pill stop" in row
+    assert "No cement was outside the bone." not in page
+
+
+def test_volumes_that_are_printed_the_same_are_told_once(
+    trainee: Client, lesion: Any, exercise: Training, tmp_path: Path
+) -> None:
+    same = replace(exercise, low_ml=2.3, target_ml=2.32, stop_ml=2.34)
+    for number, (made, said) in enumerate(
+        [
+            (same, "Stop it in time: 2.3 ml are wanted, and no more.</p>"),
+            (replace(same, stop_ml=2.4), "2.3 ml at the least. The volume not to pass is 2.4 ml."),
+            (replace(same, low_ml=2.0), "2.0 ml at the least. The volume not to pass is 2.3 ml."),
+            (replace(same, stop_ml=None), "2.3 ml at the least. No volume was called safe."),
+        ]
+    ):
+        write_training(tmp_path / f"{number}", made)
+        sha256 = keep(lesion, packed(tmp_path / f"{number}"))
+        page = trainee.get(reverse("training", args=[lesion.uid, sha256])).content.decode()
+        assert said in page
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_looking_back_begins_at_the_frame_nearest_to_the_stop(
+    trainee: Client, lesion: Any, sha256: str, exercise: Training
+) -> None:
+    """Without a server: what it would answer was asked before."""
+    at = reverse("training", args=[lesion.uid, sha256])
+    page = trainee.get(at).content.decode()
+    answer = send(trainee, lesion, sha256, stopped_s="130", view=list(KEYS)).content
+    strips = {
+        address: trainee.get(address).content
+        for key in KEYS
+        for address in [reverse("training-strip", args=[lesion.uid, sha256, key])]
+    }
+    script = (Path(training.__file__).parents[1] / "static/trocar/training.js").read_text()
+    sent: list[str] = []
+
+    def serve(route: Any) -> None:
+        where = urlsplit(route.request.url).path
+        if where == at:
+            route.fulfill(body=page, content_type="text/html")
+        elif where in strips:
+            route.fulfill(body=strips[where], content_type="image/png")
+        elif where.endswith("/training.js"):
+            route.fulfill(body=script, content_type="text/javascript")
+        elif where.endswith("/stop/"):
+            sent.append(route.request.post_data)
+            route.fulfill(body=answer, content_type="application/json")
+        else:
+            route.abort()
+
+    with browsing.launched() as chromium:
+        tab = chromium.new_page()
+        tab.route("**/*", serve)
+        tab.goto(f"http://trocar.test{at}")
+        tab.wait_for_selector("[data-start]:enabled")
+        tab.select_option("[data-speed]", "4")
+        tab.click("[data-start]")
+        late = exercise.age_s[0] + 0.6 * (exercise.age_s[1] - exercise.age_s[0])
+        tab.wait_for_function(
+            "s => { const [m, t] = document.querySelector('[data-clock]').value.split(':');"
+            " return 60 * m + 1 * t >= s; }", arg=float(late),
+        )  # fmt: skip
+        tab.click("button[data-stop]")
+        tab.wait_for_selector(".replay:not([hidden])")
+        shown = int(tab.input_value("#moment"))
+    stopped = float(re.search(r'name="stopped_s"\s+([\d.]+)', sent[0])[1])  # type: ignore[index]
+    assert stopped >= late
+    assert shown == np.abs(exercise.age_s - stopped).argmin()
 
 
 def test_the_curve_of_safe_millilitres_is_the_forecasts(exercise: Training) -> None:

@@ -19,6 +19,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from trocar.errors import InputError
 from trocar.io.pseudonyms import Key
+from trocar.io.volumes import inspect, write_volume
+from trocar.model.space import Grid, Volume
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, Job
 from trocar.web import arrivals, bench, daily, jobs, work_kinds
@@ -256,9 +258,58 @@ def test_no_path_is_told_of_what_holds_no_series(tmp_path: Path) -> None:
         ds.ImageOrientationPatient = [0, 0, 0, 0, 0, 0]
         ds.save_as(tmp_path / f"{n}.dcm")
     with pytest.raises(InputError) as told:
-        _scan(tmp_path, "")
+        _scan(tmp_path, "", inspect(tmp_path))
     assert type(told.value) is InputError  # nothing to choose from
     assert str(tmp_path) not in str(told.value)
+
+
+def volume_file(place: Path, values: Any) -> bytes:
+    """A NIfTI of 4 mm slices."""
+    grid = Grid.from_spacing(values.shape, (4.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    return write_volume(place / "any.nii.gz", Volume(grid=grid, values=values)).read_bytes()
+
+
+def test_of_several_volume_files_the_ct_is_taken_and_the_labels_are_told_of(
+    sender: Sender, lesion: Any, clients: Any, home: Path, tmp_path: Path
+) -> None:
+    hu = np.full((5, 16, 16), -1000, np.int16)
+    hu[:, 4:12, 4:12] = np.arange(40, 90, 10)[:, None, None]
+    labels = np.zeros(hu.shape, np.uint8)
+    labels[:, 4:12, 4:12] = 33
+    for n, values in enumerate((labels, hu, np.minimum(labels, 1))):
+        assert sender.send(n, volume_file(tmp_path, values), ".nii.gz").json() == {"whole": True}
+    assert sender.send(3, b'{"33": "vertebra"}', ".json").status_code == 415
+    sender.end(passed="1")
+    job = Job.objects.get(kind="read")
+    assert (job.state, job.error) == ("done", "")
+    row = MODELS["images"].objects.get(uid=json.loads(job.result)["image"])
+    np.testing.assert_array_equal(bench.scan(row).volume.values, hu)
+    page = clients["coordinator"].get(f"/case/{lesion.uid}/job/{job.uid}/").content.decode()
+    assert page.count("passed over: label map") == 2
+    assert "whole numbers from 0 to 33: a label map" in page
+    assert "give it as labels" not in page  # there is no place for them here
+    assert not list((home / "arriving").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ((-1000, -900), "2 volume files came that can be a CT (3x4x4 voxels of 4x1x1 mm; "),
+        ((1, 33), "no CT came, but label map "),
+    ],
+)
+def test_volume_files_of_which_none_is_the_ct_are_refused_with_the_true_reason(
+    sender: Sender, tmp_path: Path, files: tuple[int, ...], said: str
+) -> None:
+    for n, value in enumerate(files):
+        values = np.full((3, 4, 4), value, np.int16)
+        values[0] = 0
+        sender.send(n, volume_file(tmp_path, values), ".nii.gz")
+    sender.end()
+    job = Job.objects.get(kind="read")
+    assert job.state == "failed"
+    assert said in job.error
+    assert "there is no DICOM" not in job.error
 
 
 def test_what_was_passed_over_is_told(sender: Sender, lesion: Any, clients: Any) -> None:

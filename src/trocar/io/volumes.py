@@ -185,9 +185,16 @@ def read_scan(
     if suffix_of(str(path)) in VOLUMES:
         return _scan_of_file(Path(path))
     with _sorted(path, progress) as (catalogue, volumes):
-        alone = [i.path for i in volumes if i.archive is None]
-        if not catalogue.series and len(alone) == 1:
-            return _scan_of_file(alone[0])
+        files = [i for i in volumes if i.archive is None]
+        if files and not catalogue.series:
+            # Labels and masks often lie beside the CT that they were drawn on.
+            cts = files if len(files) == 1 else [i for i in files if _may_be_ct(i)]
+            if len(cts) == 1:
+                return _scan_of_file(cts[0].path)
+            raise InputError(
+                f"there are {len(files)} volume files here, {len(cts) or 'none'} of which can be "
+                "a CT; give the CT alone"
+            )
         return dicom.read_series(_chosen(catalogue, series, path), progress)
 
 

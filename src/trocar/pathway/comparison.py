@@ -8,7 +8,7 @@ from math import isnan
 from typing import Literal
 
 from trocar.errors import InputError
-from trocar.model.case import Finding, Gravity, gravest_first
+from trocar.model.case import Finding, Gravity
 from trocar.model.plan import VERDICTS, Margin, Trajectory
 from trocar.pathway import Planned
 
@@ -28,7 +28,7 @@ class Compared:
     b: float | str | tuple[Finding, ...] | None
     unit: str = ""
     better: Side | None = None
-    verdicts: tuple[str | None, str | None] = (None, None)  # of a distance
+    verdicts: tuple[str | None, str | None] = (None, None)  # of a distance, and of the whole
 
 
 # Of a needle: how it is called, its unit, whether less is better, and where it stands.
@@ -55,10 +55,10 @@ _CHANCES: tuple[tuple[str, _Chance], ...] = (
 def compared(a: Planned, b: Planned) -> tuple[Compared, ...]:
     """Two plans of one site by their best needles, line by line.
 
-    First measures of the needle, then the distance of its surface to each structure with its
-    verdict, then what a person must be told, by gravity. A chance is called better only where the
-    intervals lie apart; a distance where its verdict is, or where both are short of ok. Raises
-    InputError for plans of two sites.
+    First the verdict of the whole plan and what of it is a stop or a caution, one thing a line;
+    then measures of the needle, the distance of its surface to each structure with its verdict, the
+    worst first, and notes. A chance is called better only where the intervals lie apart; a distance
+    where its verdict is, or where both are short of ok. Raises InputError for plans of two sites.
     """
     if a.plan.site != b.plan.site:
         raise InputError(
@@ -67,30 +67,32 @@ def compared(a: Planned, b: Planned) -> tuple[Compared, ...]:
         )
     one, other = a.plan.best, b.plan.best
     return (
+        _verdicts(a, b),
+        *_told(a, b, Gravity.STOP),
+        *_told(a, b, Gravity.CAUTION),
         *_words(one, other),
         *(_measure(one, other, *row) for row in _MEASURES),
         *(_chance(one, other, *row) for row in _CHANCES),
         *_distances(one, other),
-        *(_told(a, b, gravity) for gravity in Gravity),
+        *_told(a, b, Gravity.NOTE),
     )
+
+
+def _verdicts(a: Planned, b: Planned) -> Compared:
+    """The worst of all that each plan says: a wrong level stops it, however good its needle."""
+    ours, theirs = a.plan.verdict, b.plan.verdict
+    better = None
+    if a.plan.best is not None and b.plan.best is not None:
+        better = _less(-VERDICTS.index(ours), -VERDICTS.index(theirs))
+    return Compared(what="verdict", a=ours, b=theirs, better=better, verdicts=(ours, theirs))
 
 
 def _words(a: Trajectory | None, b: Trajectory | None) -> tuple[Compared, ...]:
-    def said(one: Trajectory | None) -> tuple[str | None, str | None, str | None]:
-        return (None,) * 3 if one is None else (_verdict(one), one.route, _SET[one.made_by])
+    def said(one: Trajectory | None) -> tuple[str | None, str | None]:
+        return (None, None) if one is None else (one.route, _SET[one.made_by])
 
-    better = None
-    if a is not None and b is not None:
-        better = _less(-a.verdict.rank, -b.verdict.rank)
-    pairs = zip(("verdict", "route", "set"), said(a), said(b), strict=True)
-    return tuple(
-        Compared(what=what, a=x, b=y, better=better if what == "verdict" else None)
-        for what, x, y in pairs
-    )
-
-
-def _verdict(one: Trajectory) -> str:
-    return "ok" if one.verdict is Gravity.NOTE else one.verdict.value
+    pairs = zip(("route", "set"), said(a), said(b), strict=True)
+    return tuple(Compared(what=what, a=x, b=y) for what, x, y in pairs)
 
 
 def _measure(
@@ -119,10 +121,13 @@ def _chance(a: Trajectory | None, b: Trajectory | None, what: str, of: _Chance) 
 
 def _distances(a: Trajectory | None, b: Trajectory | None) -> tuple[Compared, ...]:
     ours, theirs = ({} if one is None else {m.structure: m for m in one.margins} for one in (a, b))
-    return tuple(
-        _distance(name, ours.get(name), theirs.get(name))
-        for name in dict.fromkeys((*ours, *theirs))
-    )
+
+    def worst(name: str) -> int:
+        each = (side[name].verdict for side in (ours, theirs) if name in side)
+        return min(map(VERDICTS.index, each))
+
+    names = sorted(dict.fromkeys((*ours, *theirs)), key=worst)
+    return tuple(_distance(name, ours.get(name), theirs.get(name)) for name in names)
 
 
 def _distance(name: str, a: Margin | None, b: Margin | None) -> Compared:
@@ -141,16 +146,41 @@ def _distance(name: str, a: Margin | None, b: Margin | None) -> Compared:
     )
 
 
-def _told(a: Planned, b: Planned, gravity: Gravity) -> Compared:
-    """What of one gravity each plan says, of its best needle and of all; fewer is better."""
-    ours, theirs = (tuple(f for f in _all_findings(one) if f.gravity is gravity) for one in (a, b))
-    better = None if gravity is Gravity.NOTE else _less(len(ours), len(theirs))
-    return Compared(what=gravity.value, a=ours, b=theirs, better=better)
+def _told(a: Planned, b: Planned, gravity: Gravity) -> tuple[Compared, ...]:
+    """What of one gravity each plan says, its margins first, then one finding a line.
+
+    What both say stands in one line. The first line tells which plan has fewer of them.
+    """
+    (near, ours), (close, theirs) = ((_margins(p, gravity), _said(p, gravity)) for p in (a, b))
+    pairs = [(_named(near, gravity), _named(close, gravity))] if near or close else []
+    pairs += [(ours.get(k, ()), theirs.get(k, ())) for k in dict.fromkeys((*ours, *theirs))]
+    better = None
+    if gravity is not Gravity.NOTE:
+        better = _less(len(near) + len(ours), len(close) + len(theirs))
+    return tuple(
+        Compared(what=gravity.value, a=x, b=y, better=None if k else better)
+        for k, (x, y) in enumerate(pairs or [((), ())])
+    )
 
 
-def _all_findings(one: Planned) -> tuple[Finding, ...]:
+def _margins(one: Planned, gravity: Gravity) -> tuple[str, ...]:
+    """The structures that the best needle passes too near, by how grave that is."""
     best = one.plan.best
-    return gravest_first((*one.plan.findings, *(() if best is None else best.findings)))
+    return () if best is None else tuple(m.structure for m in best.margins if m.verdict == gravity)
+
+
+def _named(structures: tuple[str, ...], gravity: Gravity) -> tuple[Finding, ...]:
+    """Structures as one thing that is said; how near they are has lines of its own."""
+    if not structures:
+        return ()
+    return (Finding(gravity=gravity, message="{what}", values={"what": structures}),)
+
+
+def _said(one: Planned, gravity: Gravity) -> dict[str, tuple[Finding]]:
+    """What a plan says of its best needle and of all, each sentence once."""
+    best = one.plan.best
+    every = (*one.plan.findings, *(() if best is None else best.findings))
+    return {str(f): (f,) for f in every if f.gravity is gravity}
 
 
 def _less(a: float | None, b: float | None) -> Side | None:

@@ -195,12 +195,15 @@ def with_forecast(
                 Finding(
                     gravity=Gravity.CAUTION if enough else Gravity.STOP,
                     message="The target of {target_ml:.1f} ml is lowered to {stop_ml:.1f} ml, a "
-                    "tenth "
-                    "before the leak."
+                    "tenth below the {leak_ml:.1f} ml from which a leak is foreseen."
                     if enough
                     else "A leak is foreseen almost at once: {stop_ml:.1f} of {target_ml:.1f} ml "
                     "can go in before it.",
-                    values={"target_ml": plan.target_ml, "stop_ml": stop},
+                    values={
+                        "target_ml": plan.target_ml,
+                        "stop_ml": stop,
+                        "leak_ml": stop / margin,
+                    },
                 ),
                 value("onset_margin") if enough else value("least_useful"),
             )

@@ -379,8 +379,11 @@ def restore_plan(lesion: Any, number: int, *, who: str, why: str, parent: int) -
     )
 
 
-def approve(row: Any, *, who: str, why: str = "approved", expected: int | None = None) -> Any:
-    """Sign a version of a plan; only the newest can be signed."""
+def approve(row: Any, *, who: str, why: str = "", expected: int | None = None) -> Any:
+    """Sign a version of a plan; only the newest can be signed, and against a stop with a reason.
+
+    What is not known is no better than a stop here: it never passes silently.
+    """
     with transaction.atomic():
         chain.turn()
         # Judged as it is now, not as it was when the page was opened.
@@ -392,8 +395,13 @@ def approve(row: Any, *, who: str, why: str = "approved", expected: int | None =
             )
         if plan.approved:
             raise InputError(f"version {plan.number} is approved already, by {plan.approved_by}")
+        if plan.verdict in ("stop", "unknown") and not why.strip():
+            raise InputError(
+                f"the verdict of version {plan.number} is {plan.verdict}; write why it is approved "
+                "all the same"
+            )
         signed = replace(plan, approved_by=who, approved_at=chain.now(), revoked_at=None)
-        kept = put("plans", signed, who=who, why=why, row=row, expected=expected)
+        kept = put("plans", signed, who=who, why=why or "approved", row=row, expected=expected)
         chain.log("sign", who, f"plans:{row.uid}", what="approved", content=content_sha256(plan))
         return kept
 

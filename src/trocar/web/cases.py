@@ -267,10 +267,10 @@ def restore_plan(lesion: Any, number: int, *, who: str, why: str, parent: int) -
     return row
 
 
-def approve(row: Any, *, who: str, expected: int | None = None) -> Any:
-    """Sign a version of a plan."""
+def approve(row: Any, *, who: str, why: str = "", expected: int | None = None) -> Any:
+    """Sign a version of a plan; against a stop, or what is not known, with a reason."""
     with transaction.atomic():
-        kept = store.approve(row, who=who, expected=expected)
+        kept = store.approve(row, who=who, why=why, expected=expected)
         store.recount(row.lesion, standing)
     return kept
 

@@ -12,7 +12,8 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib.util import find_spec
@@ -753,6 +754,37 @@ def _of_computed(computed: Carried) -> Synthetic:
     )  # fmt: skip
 
 
+def _packed(computed: Carried, kind: str) -> bytes:
+    """A result's folder as work of the site keeps it: with its sheet in every language.
+
+    It was written in one, under the plain name whichever it is.
+    """
+    from trocar import tasks
+    from trocar.pathway.ablation import write_ablation_case
+    from trocar.pathway.cement import write_cement, write_result
+    from trocar.pathway.strength import write_strength_case
+
+    how: Mapping[str, tuple[str, Any, Callable[..., object]]] = {
+        "ablation": ("ablation.html", computed.ablated, write_ablation_case),
+        "leak forecast": ("cement.html", computed.cemented, write_cement),
+        "assessment": ("result.html", computed.assessed, write_result),
+        "strength": ("strength.html", computed.loaded, write_strength_case),
+    }
+    name, case, write = how[kind]
+    with tempfile.TemporaryDirectory(prefix="trocar-") as folder:
+        out, other = Path(folder), Path(folder) / "other"
+        for place in computed.folders[kind]:
+            shutil.copy(place, out)
+        sheet = (out / name).read_text(encoding="utf-8")
+        written = next(one for one in tasks.LANGUAGES if f'<html lang="{one}">' in sheet)
+        (out / name).rename(out / tasks.translated(name, written))
+        for language in tasks.LANGUAGES:
+            if language != written:
+                write(other, case, language=language, viewer='<section id="viewer"' in sheet)
+                (other / name).rename(out / tasks.translated(name, language))
+        return tasks.packed(out.iterdir())
+
+
 class _Computing(_Entering):
     """Enters the patient that was computed: numbers, files and hashes in place of drawn ones."""
 
@@ -772,7 +804,7 @@ class _Computing(_Entering):
             self.scans["after"] = done.post
         self.pictures = {purpose: bench.keep_image(scan) for purpose, scan in self.scans.items()}
         made = {"plan": tasks.kept_plan(self.computed.planned).files}
-        made |= {kind: tasks.packed(paths) for kind, paths in self.computed.folders.items()}
+        made |= {kind: _packed(self.computed, kind) for kind in self.computed.folders}
         for name, data in made.items():
             self.hashes[name] = kept.keep(data, "zip").partition(".")[0]
         super().carry()

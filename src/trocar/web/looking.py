@@ -46,6 +46,8 @@ LAYERS = {
     "strain-planned": (_("Share of the yield strain, with the cement foretold"), False, 0.6),
     "strain-found": (_("Share of the yield strain, with the cement found"), False, 0.6),
 }
+# Whose regions' names tell what they are without the layer's.
+ALONE = ("structures", "lesion", "defects", "dead")
 _OF_RUN: Mapping[str, Callable[[picture.Read], tuple[Overlay, ...]]] = {
     "ablation": picture.of_ablation,
     "leak forecast": picture.of_cement,
@@ -212,6 +214,7 @@ def _layers(look: Look, t: Speaker) -> list[dict[str, Any]]:
                     "kind": overlay.key,
                     "stamp": overlay.stamp,
                     "title": str(title),
+                    "alone": overlay.key in ALONE,
                     "from": _from(table, row, look),
                     "other": is_other,
                     "on": on and not is_other,  # of another plan: to be looked at knowingly
@@ -412,6 +415,10 @@ def _margin_told(margin: Margin, t: Speaker) -> dict[str, Any]:
         "structure": row.structure,
         "distance": row.distance,
         "required": row.required,
+        # A limit that is kept and a caution all the same would be a riddle.
+        "below": t("caution below {limit:.1f} mm", limit=margin.caution_mm)
+        if margin.verdict == "caution"
+        else "",
         "verdict": row.verdict,
         "sign": SIGNS[row.verdict],
         "word": t(row.verdict),

@@ -11,9 +11,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from datetime import date
 from math import floor
 from typing import Any
 
+from django.http import Http404
 from django.utils.translation import gettext
 
 from trocar import tasks
@@ -24,6 +26,7 @@ from trocar.pathway import Planned
 from trocar.registry import store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS
+from trocar.selection.rule import first_day, last_day
 from trocar.web import bench, cases, kept
 from trocar.web.jobs import ADDRESS, Farmed
 
@@ -80,7 +83,11 @@ def _plan_of(parameters: Parameters, lesion: Any) -> tuple[Any, Planned]:
 def _foretold(parameters: Parameters) -> tasks.File | None:
     """The newest injection that was simulated for the plan that is gone on from."""
     lesion = lesion_of(parameters)
-    plan, _ = _plan_of(parameters, lesion)
+    return _forecast(lesion, _plan_of(parameters, lesion)[0])
+
+
+def _forecast(lesion: Any, plan: Any) -> tasks.File | None:
+    """The newest injection that was simulated for a version of the plan."""
     runs = MODELS["runs"].objects.filter(lesion=lesion, kind="leak forecast")
     for row in runs.order_by("-pk"):
         if not bench.same_plan(lesion, row.plan_number, plan):
@@ -191,41 +198,134 @@ LOAD = Farmed(gather=_gather_load, compute=tasks.load, keep=_keep_run)
 # --- The CT afterwards ----------------------------------------------------------------------------
 
 
+_DATE = len("2026-01-05")  # of a moment
+
+
 def _gather_assess(parameters: Parameters) -> tasks.Asked:
     lesion = lesion_of(parameters)
     image = _image(lesion, parameters["image"])
+    treated = {**parameters, "parent": _treated(lesion, image)}
     return replace(
-        _on_plan(parameters),
+        _on_plan(treated),
         after=file_of(f"{image.sha256}.ct"),
-        predicted=_foretold(parameters),
+        predicted=_foretold(treated),
     )
+
+
+def _treated(lesion: Any, image: Any) -> int | None:
+    """The version of the plan that was carried out before a CT: its forecast is what came true.
+
+    A needle that is dragged later makes a version that nobody was treated by and that has no
+    forecast. So it is the last version signed by the day of the procedure, though a later one took
+    its signature since. Where none was, nobody can tell which of those made by then it was: the
+    last that has a forecast.
+    """
+    rows = MODELS["plans"].objects.filter(lesion=lesion, plan_sha256__isnull=False)
+    plans = [r for r in rows.order_by("number") if kept.holds(f"{r.plan_sha256}.zip")]
+    day = _procedure_day(lesion, image)
+
+    def by(moment: str | None) -> bool:
+        return moment is not None and (day is None or first_day(moment[:_DATE]) <= day)
+
+    def before(moment: str | None) -> bool:
+        return moment is not None and day is not None and last_day(moment[:_DATE]) < day
+
+    signed = [r for r in plans if by(r.approved_at) and not before(r.revoked_at)]
+    if signed:
+        return int(signed[-1].number)
+    made = [r for r in plans if by(r.made_at)] or plans
+    foretold = [r for r in made if _forecast(lesion, r) is not None]
+    return next((int(r.number) for r in reversed(foretold or made)), None)
+
+
+def _procedure_day(lesion: Any, image: Any) -> date | None:
+    """The day of the last procedure before a CT, else the CT's own; None where neither is known."""
+    seen = last_day(image.date) if image.date else None
+    days = [last_day(p.date) for p in MODELS["procedures"].objects.filter(lesion=lesion) if p.date]
+    return max((d for d in days if seen is None or d <= seen), default=seen)
+
+
+# What the program measures of a row; all else there, and what differs, a person wrote.
+_MEASURED = (
+    "cement_ml", "cement_low_ml", "cement_high_ml", "fill_fraction", "leak_found", "compartments",
+)  # fmt: skip
+# Parts of the sheet that are there only where there was a forecast, or the bone was loaded.
+_PARTS = (b'id="foreseen"', b'id="strength"')
 
 
 def _keep_assessment(parameters: Parameters, who: str, made: tasks.Made) -> str:
     lesion = lesion_of(parameters)
     image = _image(lesion, parameters["image"])
-    told = made.told
-    found = [c if c in COMPARTMENTS else "other" for c in told["compartments"]]
-    fill = told["lesion_fill"]
-    record = Assessment(
+    new = Assessment(
         lesion_id=lesion.lesion_id, date=image.date or cases.today(), image_id=image.image_id,
-        read_by=who, cement_ml=round(told["cement_ml"], 2),
-        cement_low_ml=round(told["low_ml"], 2), cement_high_ml=round(told["high_ml"], 2),
-        fill_fraction=None if fill is None else round(min(max(fill, 0.0), 1.0), 2),
-        leak_found=bool(found), compartments=tuple(dict.fromkeys(found)) or None,
-        result_sha256=kept.keep(made.files, "zip").partition(".")[0],
-        note=gettext("Found by the program; to be looked at."),
+        read_by=who, result_sha256=kept.keep(made.files, "zip").partition(".")[0],
+        note=gettext("Found by the program; to be looked at."), **_measured(made.told),
     )  # fmt: skip
     rows = MODELS["assessments"].objects.filter(lesion=lesion)
     old = rows.filter(image_id=image.image_id).first()
-    old = old or rows.filter(date=record.date, image_id=None).first()
-    there = None if old is None else to_record(old)
-    if there is not None and there.result_sha256 is None:
-        # A person read it: that stands, and the program fills what was left open.
-        open_ = {f.name for f in fields(record) if getattr(there, f.name) is None}
-        record = replace(there, **{name: getattr(record, name) for name in open_})
+    old = old or rows.filter(date=new.date, image_id=None).first()
+    record = new if old is None else _over(to_record(old), new)
     row = cases.save("assessments", record, who=who, why="computed", study=lesion.study, row=old)
     return json.dumps({"assessment": str(row.uid)})
+
+
+def _measured(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that the program measures; no place is "none of them", not "not known"."""
+    found = [c if c in COMPARTMENTS else "other" for c in told["compartments"]]
+    fill = told["lesion_fill"]
+    return {
+        "cement_ml": round(told["cement_ml"], 2),
+        "cement_low_ml": round(told["low_ml"], 2),
+        "cement_high_ml": round(told["high_ml"], 2),
+        "fill_fraction": None if fill is None else round(min(max(fill, 0.0), 1.0), 2),
+        "leak_found": bool(found),
+        "compartments": tuple(dict.fromkeys(found)),
+    }
+
+
+def _over(old: Assessment, new: Assessment) -> Assessment:
+    """A new result in the place of an earlier row, without losing what was known.
+
+    What a person wrote stands, whichever came first. So does the sheet of an earlier result that
+    found the same and says more, such as what the bone bears.
+    """
+    was = _measured_then(old.result_sha256)
+    open_ = {
+        name: getattr(new, name)
+        for name in (f.name for f in fields(new))
+        if getattr(old, name) is None
+        or (name in _MEASURED and name in was and getattr(old, name) == was[name])
+    }
+    if open_.get("leak_found", old.leak_found) != new.leak_found:
+        open_.pop("compartments", None)  # the program's places are not those of a person's leak
+    same = all(was.get(name) == getattr(new, name) for name in _MEASURED)
+    if not (same and _parts(old.result_sha256) > _parts(new.result_sha256)):
+        open_["result_sha256"] = new.result_sha256
+    return replace(old, **open_)
+
+
+def _measured_then(sha256: str | None) -> dict[str, Any]:
+    """What an earlier result measured, by its own file; nothing where that is not kept."""
+    try:
+        told = json.loads(bench.result_file(sha256 or "", "result.json"))["fill"]
+        return _measured(
+            {
+                "cement_ml": told["volume_ml"], "low_ml": told["low_ml"],
+                "high_ml": told["high_ml"], "lesion_fill": told["lesion_fill"],
+                "compartments": [leak["compartment"] for leak in told["leaks"]],
+            }
+        )  # fmt: skip
+    except (Http404, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _parts(sha256: str | None) -> set[bytes]:
+    """Those parts of a result's sheet that not every sheet has."""
+    try:
+        page = bench.result_file(sha256 or "", "result.html")
+    except Http404:
+        return set()
+    return {part for part in _PARTS if part in page}
 
 
 ASSESS = Farmed(gather=_gather_assess, compute=tasks.assess, keep=_keep_assessment)

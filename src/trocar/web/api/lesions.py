@@ -217,10 +217,11 @@ def plans_restore(request: HttpRequest, uid: UUID, body: schemas.PlanBack) -> An
     "POST", f"{_PLAN}approve/", roles.APPROVE, gives=schemas.ROWS["plans"], clashes=True,
     name="plans_approve", tag="plans",
 )  # fmt: skip
-def plans_approve(request: HttpRequest, uid: UUID, body: schemas.Seen) -> Any:
-    """Sign the newest version of a plan."""
+def plans_approve(request: HttpRequest, uid: UUID, body: schemas.Signed) -> Any:
+    """Sign the newest version of a plan; one that says stop or unknown with a reason."""
     row = row_of(request.auth, "plans", uid)
-    return told(cases.approve(row, who=request.auth.who, expected=body.version))
+    signed = cases.approve(row, who=request.auth.who, why=body.why or "", expected=body.version)
+    return told(signed)
 
 
 @offer(

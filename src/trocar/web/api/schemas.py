@@ -219,6 +219,12 @@ class Seen(Strict):
     version: Version
 
 
+class Signed(Seen):
+    """Which version of the plan was seen, and why it is signed: asked of one that says stop."""
+
+    why: Why | None = None  # type: ignore[valid-type]
+
+
 class Reason(Strict):
     """Why, in a few words."""
 

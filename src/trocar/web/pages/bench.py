@@ -86,7 +86,8 @@ def _side(request: HttpRequest, look: Look, t: Speaker) -> dict[str, Any]:
     versions = [(row, to_record(row)) for row in rows]
     scene = scene_of(look, t, may_plan=allowed(request, roles.PLAN))
     newest = versions[0] if versions else None
-    scene["approval"] = _approval(None if newest is None else newest[1])
+    shown = None if look.row is None else to_record(look.row)
+    scene["approval"] = _approval(shown, None if newest is None else newest[1])
     site = _site(look)
     return {
         "lesion": look.lesion,
@@ -114,18 +115,27 @@ def _side(request: HttpRequest, look: Look, t: Speaker) -> dict[str, Any]:
     }
 
 
-def _approval(newest: PlanVersion | None) -> dict[str, str]:
-    """Where the newest version stands, in a few words that are always seen."""
-    if newest is None:
+def _approval(shown: PlanVersion | None, newest: PlanVersion | None) -> dict[str, str]:
+    """Where the version that is shown stands, in a few words that are always seen."""
+    if shown is None and newest is None:
         return {"tone": "unknown", "text": gettext("no plan yet")}
-    if newest.approved:
-        told = gettext("version %(number)s approved by %(by)s")
-        text = told % {"number": newest.number, "by": newest.approved_by}
-        return {"tone": "ok", "text": f"✓ {text}"}
-    return {
-        "tone": "caution",
-        "text": "! " + gettext("version %(number)s not approved") % {"number": newest.number},
-    }
+    plan = shown or newest
+    assert plan is not None
+    told: dict[str, Any] = {"number": plan.number, "by": plan.approved_by}
+    if not plan.approved:
+        tone, text = "caution", gettext("version %(number)s not approved") % told
+    elif plan.verdict in ("stop", "unknown"):
+        tone, text = (
+            plan.verdict,
+            gettext("version %(number)s approved all the same by %(by)s") % told,
+        )
+    else:
+        tone, text = "ok", gettext("version %(number)s approved by %(by)s") % told
+    if newest is not None and newest.number != plan.number:
+        # Approved or not, it is not the one that counts.
+        tone = "stop" if tone == "stop" else "caution"
+        text += "; " + gettext("version %(number)s is newer") % {"number": newest.number}
+    return {"tone": tone, "text": f"{SIGNS[tone]} {text}"}
 
 
 def _choices(site: str, t: Speaker) -> dict[str, Any]:

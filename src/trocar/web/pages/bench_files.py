@@ -24,9 +24,11 @@ from trocar.pathway import Planned
 from trocar.registry import chain, roles
 from trocar.registry.models import MODELS
 from trocar.report import viewer
+from trocar.report.page import Speaker
 from trocar.web import bench, kept, picture
 from trocar.web.guard import case_of, needs
 from trocar.web.looking import (
+    ALONE,
     LAYERS,
     WORST_FIRST,
     grade,
@@ -188,6 +190,12 @@ def still(request: HttpRequest, uid: UUID, image: UUID) -> HttpResponse:
     return HttpResponse(drawn, content_type="image/png")
 
 
+def _named(overlay: Overlay, region: Any, t: Speaker) -> str:
+    """A region by its name, and by its layer's where a share of what would be a riddle."""
+    name = word(region.word, t)
+    return name if overlay.key in ALONE else f"{LAYERS[overlay.key][0]}: {name}"
+
+
 @needs(roles.SEE)
 @require_GET
 def value(request: HttpRequest, uid: UUID, image: UUID) -> HttpResponse:
@@ -199,7 +207,7 @@ def value(request: HttpRequest, uid: UUID, image: UUID) -> HttpResponse:
         return JsonResponse({"error": gettext("This is no point in the CT.")}, status=422)
     t = speaker()
     over = [o for o, _ in _asked_layers(lesion, request.GET.get("layers", ""))]
-    names = [word(region.word, t) for o in over if (region := o.at(at)) is not None]
+    names = [_named(o, region, t) for o in over if (region := o.at(at)) is not None]
     hu = float(_laid_over(lesion, row).sample(at))
     return JsonResponse({"hu": round(hu) if math.isfinite(hu) else None, "names": names})
 

@@ -124,7 +124,8 @@ def approve(request: HttpRequest, uid: UUID, version: UUID) -> HttpResponse:
         return _page(
             request, lesion, conflict=gettext("Which state was seen is not told."), status=422
         )
-    return _done(request, lesion, lambda who: cases.approve(row, who=who, expected=seen))
+    why = request.POST.get("why", "")
+    return _done(request, lesion, lambda who: cases.approve(row, who=who, why=why, expected=seen))
 
 
 @needs(roles.APPROVE)

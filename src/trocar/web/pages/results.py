@@ -7,7 +7,9 @@ kept apart from the site.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -23,13 +25,14 @@ from django.views.decorators.http import require_GET, require_POST
 
 from trocar import tasks
 from trocar.errors import InputError
-from trocar.model.plan import worst_verdict
+from trocar.model.plan import VERDICTS, Verdict, worst_verdict
 from trocar.registry import chain, roles, store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS, Job
 from trocar.web import arrivals, bench, cases, jobs, kept
 from trocar.web import work_kinds as kinds
 from trocar.web.guard import allowed, case_of, needs
+from trocar.web.looking import RUN_NAMES, SIGNS
 from trocar.web.pages.audit import progress
 
 KINDS = ("outline", "search", "ablate", "inject", "load", "assess", "sheet", "read")
@@ -49,6 +52,7 @@ TITLES = {
     "read": _("Taking in the images"),
 }
 _SHOWN = 20  # of the last jobs
+_SAID = re.compile(rb'<section id="verdict" class="verdict (\w+)"')  # a sheet says it once
 
 
 @needs(roles.SEE)
@@ -61,12 +65,62 @@ def results(request: HttpRequest, uid: UUID) -> HttpResponse:
     told = {
         "lesion": lesion,
         "jobs": [_told(job) for job in _jobs(lesion)],
-        "runs": [(row, to_record(row), _sheet_name(row.result_sha256)) for row in runs],
-        "found": [(row, to_record(row), _sheet_name(row.result_sha256)) for row in found],
+        "runs": [_told_run(row) for row in runs],
+        "found": [_told_assessment(row) for row in found],
         "plan": _computed(lesion),
         "after": [i for i in bench.images(lesion) if i.purpose == "after"],
     }
     return render(request, "results/results.html", told)
+
+
+def _told_run(row: Any) -> dict[str, Any]:
+    """What the list says of a simulation."""
+    return {
+        "row": row,
+        "told": to_record(row),
+        "sheet": _sheet_name(row.result_sha256),
+        "title": _run_title(row.kind),
+        "verdict": _verdict(row),
+    }
+
+
+def _run_title(kind: str) -> str:
+    """What a kind of run is called, as on the workbench."""
+    title = str(RUN_NAMES.get(kind) or gettext(kind))
+    return title[:1].upper() + title[1:]
+
+
+def _verdict(row: Any) -> dict[str, str] | None:
+    """The verdict of a run with its sign: the worse of what its row and its sheet say.
+
+    A row may say nothing, or judge by the rules alone; the sheet counts what is not known, too.
+    """
+    name = _sheet_name(row.result_sha256)
+    said = [row.verdict, _sheet_verdict(row.result_sha256, name) if name else None]
+    known: list[Verdict] = [v for v in VERDICTS if v in said]
+    if not known:
+        return None
+    worst = worst_verdict(known)
+    return {"verdict": worst, "sign": SIGNS[worst]}
+
+
+@lru_cache(maxsize=512)
+def _sheet_verdict(sha256: str, name: str) -> str | None:
+    """What a kept sheet says first; it never changes, and is some megabytes long."""
+    found = _SAID.search(bench.result_file(sha256, name))
+    return None if found is None else found[1].decode()
+
+
+def _told_assessment(row: Any) -> dict[str, Any]:
+    """What the list says of a CT afterwards; a share in per cent, as on its sheet."""
+    told = to_record(row)
+    fill = told.fill_fraction
+    return {
+        "row": row,
+        "told": told,
+        "sheet": _sheet_name(row.result_sha256),
+        "fill": "" if fill is None else f"{100 * fill:.0f} %",
+    }
 
 
 def _computed(lesion: Any) -> Any:
@@ -106,6 +160,8 @@ def _framed(request: HttpRequest, lesion: Any, row: Any) -> HttpResponse:
         "lesion": lesion,
         "row": row,
         "told": to_record(row),
+        "title": _run_title(row.kind) if row.table == "runs" else "",
+        "verdict": _verdict(row) if row.table == "runs" else None,
         "address": reverse(
             "result-file",
             args=[lesion.uid, row.result_sha256, _spoken(name, row.result_sha256)],
@@ -315,6 +371,8 @@ def lesion_job(request: HttpRequest, uid: UUID, job: UUID) -> HttpResponse:
         "poll": told["address"],
         "newest": bench.last_number(lesion),
         "may_change": may_change,
+        # What was refused is no longer here; another try could only say so.
+        "helps": one.kind != "read" or arrivals.wait(one.parameters["token"], str(lesion.uid)),
         "which": may_change and waits and arrivals.wait(one.parameters["token"], str(lesion.uid)),
     }
     return render(request, "results/job.html", told)

@@ -15,6 +15,7 @@ from uuid import UUID
 import numpy as np
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.defaultfilters import floatformat
 from django.template.loader import render_to_string
 from django.urls import path, reverse
 from django.utils.translation import gettext, gettext_noop
@@ -56,6 +57,7 @@ def training(request: HttpRequest, uid: UUID, sha256: str) -> HttpResponse:
     _seen(request, row)
     told = {"lesion": lesion, "sha256": sha256, "exercise": exercise, "run": row}
     told |= {"views": _views(exercise, lesion, sha256), "frames": json.dumps(_shown(exercise))}
+    told["no_more"] = _no_more(exercise)
     return render(request, "training/training.html", told)
 
 
@@ -205,6 +207,12 @@ def _views(exercise: Training, lesion: Any, sha256: str) -> list[dict[str, Any]]
     ]
 
 
+def _no_more(exercise: Training) -> bool:
+    """Whether least, target and the volume not to pass are printed as one and the same."""
+    volumes = (exercise.low_ml, exercise.target_ml, exercise.stop_ml)
+    return len({"" if ml is None else floatformat(ml, 1) for ml in volumes}) == 1
+
+
 def _letters(pane: practice.Pane) -> list[tuple[str, str]]:
     return list(zip(LETTERS, pane.letters, strict=True))
 
@@ -267,6 +275,7 @@ def _told(exercise: Training, made: Score, views: list[str]) -> dict[str, Any]:
             "name": gettext(name),
             "alarm": name in exercise.alarms,
             "ml": ml,
+            "out": ml >= _LEAST_ML,  # else it stands there plain: its mark is drawn later
             "told_in": [VIEWS[key] for key in made.told_in.get(name, ())],
         }
         for name, ml in sorted(made.leaked_ml.items(), key=lambda item: -item[1])
@@ -283,6 +292,7 @@ def _told(exercise: Training, made: Score, views: list[str]) -> dict[str, Any]:
         "told": None if made.told_s is None else _clock(made.told_s),
         "before_ml": sum(made.before_ml.values()),
         "leaks": leaks,
+        "leaked": any(leak["out"] for leak in leaks),
         "only": VIEWS[made.only_view] if made.only_view and len(views) > 1 else "",
         "sooner": sooner,
         "losses": [(LOSSES[loss.what], loss) for loss in made.losses if loss.points >= _LEAST],

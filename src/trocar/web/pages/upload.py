@@ -21,7 +21,7 @@ from trocar.errors import InputError
 from trocar.io import arrival
 from trocar.io.deidentify import deidentify_folder
 from trocar.io.pseudonyms import Key
-from trocar.io.volumes import inspect, read_scan
+from trocar.io.volumes import Inspection, read_scan
 from trocar.model.care import Imaging
 from trocar.model.result import Scan
 from trocar.registry import chain, roles
@@ -154,8 +154,8 @@ def run_read(parameters: Mapping[str, Any], who: str, tell: jobs.Tell) -> str:
         lesion = kinds.lesion_of(parameters)
         with tempfile.TemporaryDirectory(prefix="trocar-", dir=came.parent) as name:
             out = Path(name)
-            read, lines = _freed(came, out, tell)
-            scan = _scan(read, parameters["series"])
+            read, found = _freed(came, out, tell)
+            scan = _scan(read, parameters["series"], found)
             tell("keeping", 0.9)
             row = _keep(lesion, scan, parameters, who)
     except WhichSeries:  # the files wait for the answer
@@ -165,12 +165,12 @@ def run_read(parameters: Mapping[str, Any], who: str, tell: jobs.Tell) -> str:
         raise
     arrivals.remove(token)
     chain.log("upload", who, f"images:{row.uid}", purpose=parameters["purpose"])
-    lines += [say(f, "en") for f in scan.findings]
+    lines = [*_lines(found), *(say(f, "en") for f in scan.findings)]
     told = {"image": str(row.uid), "lines": lines, "passed": parameters.get("passed", 0)}
     return json.dumps(told)
 
 
-def _freed(came: Path, out: Path, tell: jobs.Tell) -> tuple[Path, list[str]]:
+def _freed(came: Path, out: Path, tell: jobs.Tell) -> tuple[Path, Inspection]:
     """The folder of what came, freed of names, and what the import doctor says of it."""
     tell("unpacking", 0.0)
     zips = [p for p in came.iterdir() if p.suffix == ".zip"]
@@ -187,20 +187,30 @@ def _freed(came: Path, out: Path, tell: jobs.Tell) -> tuple[Path, list[str]]:
             source, freed, key, progress=lambda step, f: tell("freeing of names", 0.1 + 0.4 * f)
         )
     tell("reading", 0.5)
-    lines = [line for one in inspect(freed).rows for line in one.lines()]
-    return freed, lines
+    return freed, arrival.require_ct(freed)
 
 
-def _scan(folder: Path, series: str) -> Scan:
+def _lines(found: Inspection) -> list[str]:
+    """What the import doctor says of what can be used, and what was passed over and why."""
+    lines: list[str] = []
+    for row in found.rows:
+        # Labels cannot be given here, though the command line takes them.
+        why = row.why.removesuffix("; give it as labels")
+        lines += row.lines() if row.usable else [f"passed over: {row.description}: {why}"]
+    return lines
+
+
+def _scan(folder: Path, series: str, found: Inspection) -> Scan:
     """The CT of a folder, told without this server's paths and the command line's options."""
     try:
-        return read_scan(folder, series=series or None)
+        # Of several volume files the reader of a folder takes none.
+        return read_scan(folder / arrival.ct_file(found), series=series or None)
     except InputError as error:
         why = str(error).replace(f" at {folder}", "").replace(" with --series", "")
         why = why.partition("; see trocar inspect")[0]
         choices = [
             f"{number}: {row.name}, {row.geometry}"
-            for number, row in enumerate(inspect(folder).rows, start=1)
+            for number, row in enumerate(found.rows, start=1)
             if row.usable and row.series_uid
         ]
         if len(choices) < (1 if series else 2):

@@ -51,5 +51,5 @@ def planned(version: Any) -> list[tuple[str, str]]:
     return [
         (gettext(c.help), display(c, getattr(version, c.name)))
         for c in columns(type(version))
-        if c.name in PLANNED and getattr(version, c.name) is not None
+        if c.name in PLANNED and c.name != "plan_sha256" and getattr(version, c.name) is not None
     ]

@@ -181,7 +181,7 @@ export class NiivueStage {
       const vox = image.mm2vox(ras(mm));
       const value = inside(vox, image) ? image.getValue(vox[0], vox[1], vox[2]) : 0;
       const region = layer.regions.find((r) => r.number === Math.round(value));
-      if (region) out.push(region.name);
+      if (region) out.push(layer.alone ? region.name : `${layer.title}: ${region.name}`);
     }
     return out;
   }

@@ -49,6 +49,7 @@ async function post(address, body) {
 
 function notice(text, tone = "caution") {
   const box = $("notice");
+  root.dataset.told = "";
   box.hidden = !text;
   box.className = `alert ${tone}`;
   box.textContent = text;
@@ -401,7 +402,8 @@ function choose(index, isMoving) {
   if (isMoving) {
     setMode("needle");
     $("why-needle").value = say("moved", { number: index + 1 });
-    $("gauge").value = ""; // what fits may change with where it lies
+    $("gauge").value = of.gauge ?? ""; // it stays the needle that was chosen
+    if ($("gauge").value !== String(of.gauge)) $("gauge").value = "";
     $("route").value = of.route;
     if ($("route").value !== of.route) $("route").value = "";
   }
@@ -788,6 +790,7 @@ async function showSkin(button) {
   const on = button.getAttribute("aria-pressed") !== "true";
   button.setAttribute("aria-pressed", String(on));
   state.skin = null;
+  if (root.dataset.told === "skin") notice("");
   const { version } = scene;
   if (on && version !== null) {
     try {
@@ -803,6 +806,7 @@ async function showSkin(button) {
       for (const point of points) by[point.verdict].push(point.mm);
       state.skin = { points, by, stamp: String(version) };
       notice(say("reading", { ok: by.ok.length + by.caution.length, all: points.length }), "note");
+      root.dataset.told = "skin";
     } catch (error) {
       button.setAttribute("aria-pressed", "false");
       notice(say("failed", { why: error.message }), "stop");

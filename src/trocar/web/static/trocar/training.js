@@ -27,6 +27,10 @@ if (exercise) {
     while (k < last && shown.age_s[k + 1] <= age) k += 1;
     return k;
   };
+  const nearest = (age) => {
+    const k = frameAt(age);
+    return k < last && shown.age_s[k + 1] - age < age - shown.age_s[k] ? k + 1 : k;
+  };
   const mlAt = (age) => {
     const k = Math.min(frameAt(age), last - 1);
     const part = (age - shown.age_s[k]) / (shown.age_s[k + 1] - shown.age_s[k]);
@@ -108,7 +112,7 @@ if (exercise) {
     try {
       const answer = await fetch(exercise.action, { method: "POST", body: sent });
       if (!answer.ok) throw new Error(String(answer.status));
-      await reveal(await answer.json(), frameAt(at));
+      await reveal(await answer.json(), nearest(at));
     } catch {
       fault.textContent = exercise.dataset.lost;
       fault.hidden = false;
