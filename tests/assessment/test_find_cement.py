@@ -137,6 +137,27 @@ def test_fill_of_lesion_and_bone(planned: Any_) -> None:
     assert_books_balance(fill)
 
 
+@pytest.mark.parametrize(
+    ("radius_mm", "says"), [(7.0, "less than the"), (14.0, "restored strength and")]
+)
+def test_how_much_of_the_body_is_filled_is_told_beside_what_restored_strength(
+    planned: Any_, radius_mm: float, says: str
+) -> None:
+    body = planned.anatomy.regions["vertebral_body"]
+    fill = simple(
+        planned, drawn(planned.ct, soft_ball(planned.ct.grid, middle(planned), radius_mm))
+    )
+    (told,) = [f for f in fill.findings if "of the body is filled" in f.message]
+    assert told.gravity is Gravity.NOTE  # relief of pain does not follow from it
+    assert fill.in_bone_ml is not None
+    share = 100 * fill.in_bone_ml / body.volume_ml
+    assert told.values["percent"] == pytest.approx(share, abs=1)  # a large ball leaves the body
+    assert told.values["strength"] == pytest.approx(16.2)
+    assert told.values["stiffness"] == pytest.approx(29.8)
+    assert (share < 16.2) == (says == "less than the")
+    assert says in told.message
+
+
 @pytest.mark.slow
 def test_midline_and_end_plates(planned: Any_) -> None:
     aside = simple(planned, drawn(planned.ct, soft_ball(planned.ct.grid, at(12, 0, 0), 6)))

@@ -21,6 +21,7 @@ from trocar.assessment.compare import (
 )
 from trocar.assessment.match import laid_over, register
 from trocar.errors import InputError
+from trocar.facts.source import load
 from trocar.model.case import Finding, Gravity, gravest_first
 from trocar.model.result import Anatomy, CementLeak, Fill, Registration
 from trocar.model.space import Grid, Mask, Volume
@@ -127,6 +128,7 @@ def _fill(
     if lesion is not None:
         held = lesion.on(grid).values
         in_lesion = float(found.fraction[held].sum(dtype=np.float64)) * grid.voxel_ml
+    findings = [*findings, *_body_filled(share, grid, anatomy, old_ml)]
     half = share >= 1 / 2
     points, weight = grid.to_world(np.argwhere(half)), share[half]
     return Fill(
@@ -149,6 +151,40 @@ def _fill(
         findings=gravest_first(tuple(findings)),
         registration=registration,
     )
+
+
+def _body_filled(
+    share: NDArray[np.float32], grid: Grid, anatomy: Anatomy, old_ml: float
+) -> list[Finding]:
+    """How much of a vertebral body holds cement, beside what restored its strength.
+
+    A note and no caution: how well pain is relieved does not follow from it.
+    """
+    body = anatomy.regions.get("vertebral_body")
+    if body is None or body.is_empty:
+        return []
+    within = float(share[body.on(grid).values].sum(dtype=np.float64)) * grid.voxel_ml
+    filled = (within + old_ml) / body.volume_ml
+    strength, stiffness = (load("cement_plan")[f"{n}_fill"].mean for n in ("strength", "stiffness"))
+    few = (
+        "{percent:.0f} % of the body is filled: less than the {strength:.0f} % that restored "
+        "strength."
+    )
+    enough = (
+        "{percent:.0f} % of the body is filled; {strength:.0f} % restored strength and "
+        "{stiffness:.0f} % stiffness."
+    )
+    return [
+        Finding(
+            gravity=Gravity.NOTE,
+            message=few if filled < strength else enough,
+            values={
+                "percent": 100 * filled,
+                "strength": 100 * strength,
+                "stiffness": 100 * stiffness,
+            },
+        )
+    ]
 
 
 def _empty(
