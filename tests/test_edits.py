@@ -678,7 +678,8 @@ def test_two_plans_are_held_side_by_side() -> None:
     assert told["stop"].better == "a"
     stops = [m.structure for m in worse.margins if m.verdict == "stop"]
     assert stops
-    assert words.say(told["stop"].b[0], "en") == ", ".join(words.name(s, "en") for s in stops)
+    names = ", ".join(words.name(s, "en") for s in stops)
+    assert words.say(told["stop"].b[0], "en") == f"Within the limit: {names}."
     known = {m.structure: m for m in one.margins}
     assert set(known) <= set(told)
     for name, margin in known.items():
@@ -718,8 +719,8 @@ def test_what_stops_a_plan_is_told_first_and_one_thing_a_line() -> None:
         tuple("; ".join(words.say(f, "en") for f in side) for side in (t.a, t.b)) for t in told[1:6]
     ]
     assert said == [
-        ("", "spinal canal"), ("", "aorta"), ("Remark 1.", "Remark 1."), ("", "Remark 2."),
-        ("", "Remark 3."),
+        ("", "Within the limit: spinal canal."), ("", "Near the limit: aorta."),
+        ("Remark 1.", "Remark 1."), ("", "Remark 2."), ("", "Remark 3."),
     ]  # fmt: skip
     assert [t.better for t in told[1:6]] == ["a", "a", None, None, None]
     near_ones = [t.what for t in told if t.unit == "mm" and t.verdicts != (None, None)]

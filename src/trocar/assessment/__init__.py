@@ -166,18 +166,14 @@ def _body_filled(
     within = float(share[body.on(grid).values].sum(dtype=np.float64)) * grid.voxel_ml
     filled = (within + old_ml) / body.volume_ml
     strength, stiffness = (load("cement_plan")[f"{n}_fill"].mean for n in ("strength", "stiffness"))
-    few = (
-        "{percent:.0f} % of the body is filled: less than the {strength:.0f} % that restored "
-        "strength."
-    )
-    enough = (
-        "{percent:.0f} % of the body is filled; {strength:.0f} % restored strength and "
-        "{stiffness:.0f} % stiffness."
-    )
     return [
         Finding(
             gravity=Gravity.NOTE,
-            message=few if filled < strength else enough,
+            message="{percent:.0f} % of the body is filled: less than the {strength:.0f} % "
+            "that restored strength."
+            if filled < strength
+            else "{percent:.0f} % of the body is filled; {strength:.0f} % restored strength and "
+            "{stiffness:.0f} % stiffness.",
             values={
                 "percent": 100 * filled,
                 "strength": 100 * strength,

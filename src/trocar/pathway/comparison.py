@@ -173,7 +173,14 @@ def _named(structures: tuple[str, ...], gravity: Gravity) -> tuple[Finding, ...]
     """Structures as one thing that is said; how near they are has lines of its own."""
     if not structures:
         return ()
-    return (Finding(gravity=gravity, message="{what}", values={"what": structures}),)
+    told = Finding(
+        gravity=gravity,
+        message="Within the limit: {what}."
+        if gravity is Gravity.STOP
+        else "Near the limit: {what}.",
+        values={"what": structures},
+    )
+    return (told,)
 
 
 def _said(one: Planned, gravity: Gravity) -> dict[str, tuple[Finding]]:
