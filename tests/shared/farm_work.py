@@ -40,6 +40,7 @@ def _killed(asked: dict[str, Any], tell: Tell) -> Any:
         tried.write_text(str(count))
         if count > asked["until"]:
             return asked["n"] ** 2
+    time.sleep(0.5)  # a lack of memory, too, lets it say first that it has begun
     os.kill(os.getpid(), signal.SIGKILL)
 
 
