@@ -54,8 +54,8 @@ def test_versions_are_made_signed_revoked_and_undone(lesion: Any, radiologist: C
     assert first.revoked_at
 
     page = radiologist.get(reverse("plan", args=[lesion.uid])).content.decode()
-    assert "<del>4</del>" in page
-    assert "<ins>6</ins>" in page
+    assert "<del>4 ml</del>" in page
+    assert "<ins>6 ml</ins>" in page
 
     assert act(radiologist, lesion, 1, "restore", parent=2, why="enough").status_code == 302
     assert plans(lesion)[2].cement_ml == 4
@@ -81,8 +81,8 @@ def test_the_second_editor_is_told_and_keeps_what_was_typed(
     assert answer.status_code == 409
     page = answer.content.decode()
     assert "radiologist-1" in page
-    assert "<del>6</del>" in page
-    assert "<ins>5</ins>" in page
+    assert "<del>6 ml</del>" in page
+    assert "<ins>5 ml</ins>" in page
     assert len(plans(lesion)) == 2
     again = form_with(answer, "parent")
     assert again["cement_ml"] == ["5.0"] or again["cement_ml"] == ["5"]

@@ -15,15 +15,16 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from trocar.errors import InputError
 from trocar.model.care import PLANNED, PlanVersion
-from trocar.model.columns import columns
+from trocar.model.columns import Column, columns
 from trocar.registry import roles, store
 from trocar.registry.convert import to_record
 from trocar.registry.models import MODELS
 from trocar.web import cases
-from trocar.web.forms import initial_of, row_form
+from trocar.web.forms import display, initial_of, row_form
 from trocar.web.guard import case_of, needs
 
 # What an editor types; a computed plan's hash comes with its file, and goes with what it tells.
+_HASH = 8  # digits of a hash that are shown
 _TYPED = tuple(name for name in PLANNED if name != "plan_sha256")
 _OF_THE_PICTURE = ("route", "needles", "needle_gauge")
 _RowForm = row_form("plans", only=(*_TYPED, "why"))
@@ -163,13 +164,20 @@ def _done(request: HttpRequest, lesion: Any, act: Any) -> HttpResponse:
     return redirect("plan", uid=lesion.uid)
 
 
-def differences(old: PlanVersion, new: PlanVersion) -> list[tuple[str, Any, Any]]:
+def differences(old: PlanVersion, new: PlanVersion) -> list[tuple[str, str, str]]:
     """What differs between two versions: the words of a column, the old value and the new."""
     return [
-        (gettext(c.help), getattr(old, c.name), getattr(new, c.name))
+        (gettext(c.help), _short(c, getattr(old, c.name)), _short(c, getattr(new, c.name)))
         for c in columns(PlanVersion)
         if c.name in PLANNED and getattr(old, c.name) != getattr(new, c.name)
     ]
+
+
+def _short(c: Column, value: Any) -> str:
+    """A value with its unit; of a hash enough to see that it is another."""
+    if c.name == "plan_sha256" and value:
+        return f"{value[:_HASH]} …"
+    return display(c, value)
 
 
 def _version(lesion: Any, uid: UUID) -> Any:
