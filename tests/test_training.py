@@ -195,8 +195,8 @@ def test_who_switches_a_view_off_answers_for_what_it_would_have_shown(exercise: 
 def test_a_leak_that_no_view_has_told_yet_costs_nothing(exercise: Training) -> None:
     first = told(exercise, "lateral")
     assert first is not None
-    made = score(exercise, first - 0.1, views=["ap"])
-    assert (made.word, made.mark) == (score(exercise, first - 0.1).word, made.mark)
+    made, every = score(exercise, first - 0.1, views=["ap"]), score(exercise, first - 0.1)
+    assert (made.word, made.mark) == (every.word, every.mark)
     assert made.before_ml == made.leaked_ml
 
 

@@ -30,7 +30,6 @@ from trocar.io.arrival import (
     Gate,
     Limits,
     check_name,
-    ct_file,
     opened_zip,
     refuse_first_block,
     require_ct,
@@ -672,12 +671,14 @@ def test_of_several_volume_files_one_may_be_the_ct(
     ct = np.arange(-60, 60, dtype=np.int16).reshape(4, 5, 6)
     for name, values in (("labels", ct % 7), ("ct", ct), ("lesion", ct % 2)):
         write_volume(tmp_path / "in" / f"{name}.nii.gz", Volume(grid=GRID, values=values))
-    assert ct_file(require_ct(tmp_path / "in")) == "ct.nii.gz"
+    assert [r.name for r in require_ct(tmp_path / "in").usable] == ["ct.nii.gz"]
+    np.testing.assert_array_equal(read_scan(tmp_path / "in").volume.values, ct)
     write_volume(tmp_path / "in" / "later.nrrd", Volume(grid=GRID, values=ct))
     with pytest.raises(InputError, match=r"2 volume files came .*; give the CT alone"):
         require_ct(tmp_path / "in")
     write_series(tmp_path / "in" / "dicom", hu)  # what both were made from
-    assert ct_file(require_ct(tmp_path / "in")) == ""
+    require_ct(tmp_path / "in")
+    assert read_scan(tmp_path / "in").series_uid
 
 
 # --- with little memory, for real ----------------------------------------------------------------

@@ -26,7 +26,7 @@ from trocar.errors import InputError
 from trocar.io.formats import NIFTI, VOLUMES, suffix_of
 from trocar.io.headers import why_not_inflated as why_not_inflated  # for who takes in
 from trocar.io.pixels import Progress
-from trocar.io.volumes import Inspection, SeriesReport, inspect
+from trocar.io.volumes import Inspection, inspect
 
 PIECE = 1 << 16
 _EXPECTED = "expected DICOM, NIfTI, NRRD or MetaImage"
@@ -224,7 +224,7 @@ def require_ct(folder: str | Path) -> Inspection:
     values: label maps and masks lie beside it.
     """
     found = inspect(folder)
-    files = _ct_files(found)
+    files = [r for r in found.usable if not r.series_uid and suffix_of(r.name) in VOLUMES]
     if len(files) > 1 and len(files) == len(found.usable):
         told = "; ".join(row.geometry for row in files[:8])
         raise InputError(
@@ -235,19 +235,6 @@ def require_ct(folder: str | Path) -> Inspection:
     first = next((row for row in found.rows if row.what == "CT"), found.rows[0])
     more = f"; {len(found.rows) - 1} more found" if len(found.rows) > 1 else ""
     raise InputError(f"no CT came, but {first.description}: {first.why}{more}")
-
-
-def ct_file(found: Inspection) -> str:
-    """The volume file that is the CT of a folder, "" where that is a DICOM series or there is none.
-
-    DICOM goes first: a volume file beside it is made from it, as a rule.
-    """
-    files = _ct_files(found)
-    return files[0].name if len(files) == len(found.usable) == 1 else ""
-
-
-def _ct_files(found: Inspection) -> list[SeriesReport]:
-    return [r for r in found.usable if not r.series_uid and suffix_of(r.name) in VOLUMES]
 
 
 def refuse_first_block(block: bytes, name: str, *, limits: Limits | None = None) -> None:

@@ -365,15 +365,15 @@ def lesion_job(request: HttpRequest, uid: UUID, job: UUID) -> HttpResponse:
     if request.headers.get("HX-Request"):
         return progress(request, one, told["address"])
     may_change = _may_change(request, one)
-    waits = one.kind == "read" and one.state == "failed"
+    there = one.kind == "read" and arrivals.wait(one.parameters["token"], str(lesion.uid))
     told |= {
         "lesion": lesion,
         "poll": told["address"],
         "newest": bench.last_number(lesion),
         "may_change": may_change,
         # What was refused is no longer here; another try could only say so.
-        "helps": one.kind != "read" or arrivals.wait(one.parameters["token"], str(lesion.uid)),
-        "which": may_change and waits and arrivals.wait(one.parameters["token"], str(lesion.uid)),
+        "helps": one.kind != "read" or there,
+        "which": may_change and there and one.state == "failed",
     }
     return render(request, "results/job.html", told)
 

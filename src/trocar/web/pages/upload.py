@@ -203,8 +203,7 @@ def _lines(found: Inspection) -> list[str]:
 def _scan(folder: Path, series: str, found: Inspection) -> Scan:
     """The CT of a folder, told without this server's paths and the command line's options."""
     try:
-        # Of several volume files the reader of a folder takes none.
-        return read_scan(folder / arrival.ct_file(found), series=series or None)
+        return read_scan(folder, series=series or None)
     except InputError as error:
         why = str(error).replace(f" at {folder}", "").replace(" with --series", "")
         why = why.partition("; see trocar inspect")[0]
