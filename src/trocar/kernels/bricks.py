@@ -13,6 +13,7 @@ and takes some 60 multiplications.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,32 @@ from numba import get_num_threads, njit, prange
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from trocar.kernels.lanes import (
+    WIDTH,
+    abreast,
+    any_of,
+    behind,
+    everywhere,
+    read,
+    read_some,
+    start,
+    total,
+    where,
+    write,
+    write_some,
+)
+
 Float = NDArray[np.floating[Any]]
 
-_SERIAL = 40_000  # voxels; fewer are not worth waking the threads
+_SERIAL = 16_000  # voxels; fewer are not worth waking the threads
 _STRIDE = 1104  # between scratch rows; a constant, or the loops would not run in lanes
-_SPAN = 12 * _STRIDE  # between the scratch rows of two components
 MOST_COLUMNS = 1024
+_NONE, _PLAIN, _BENT, _REST, _STEP, _ONWARD = range(6)  # what becomes of K u
 
 
 def ranges_of(shape: tuple[int, ...]) -> int:
     """Into how many ranges a pass is cut: one runs on this thread alone."""
-    return 1 if int(np.prod(shape)) < _SERIAL else int(get_num_threads())
+    return 1 if prod(shape) < _SERIAL else int(get_num_threads())
 
 
 @intrinsic  # type: ignore[misc]
@@ -52,211 +68,354 @@ def borrowed(_: Any, array: Any) -> Any:
 
 # --- the product with the stiffness matrix ---------------------------------------------
 #
-# One slab of voxels at a time, in it one row of voxels along x at a time. Scratch rows of each
-# component, _STRIDE apart:
-#    0,  1      sum and difference along z at the row of nodes last read
-#    2 ..  5    the same after sum and difference along y: ss, sd, ds, dd (z first)
-#    3 ..  5    then, in their place, what a voxel does to its left nodes: sd, ds, dd
-#    6 ..  9    to its right nodes, one place further on: ss, sd, ds, dd (left of ss is its minus)
-#   10, 11      what the row of voxels before did to the row of nodes: s, d
-# The fewer, the more of them stay in the nearest memory beside the rows that pass through.
-# Every inner loop runs over range() and reads at a constant plus x, so that it runs in lanes.
+# One slab of voxels at a time, in it one row of voxels along x, in it as many voxels as the
+# processor takes at once (``lanes``). Each row of nodes is read once and written once. Between the
+# two stand a few scratch rows of each component, _STRIDE apart, which stay in the nearest memory:
+#    0, 1   sum and difference along z, at the row of nodes last read
+#    2, 3   what the row of voxels before did to that row of nodes: sum and difference
+# In ss, sd, ds and dd the first letter is the sum or difference along z, the second along y.
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _gather(rows: Any, u: Any, k: int, j: int) -> None:
-    """Sums and differences along z and y, with a new row of nodes."""
-    for a in range(3):
-        s = rows[a * _SPAN : (a + 1) * _SPAN]
-        below, above = u[a, k, j], u[a, k + 1, j]
-        for x in range(below.size):
-            t, d = below[x] + above[x], above[x] - below[x]
-            t0, d0 = s[x], s[_STRIDE + x]
-            s[2 * _STRIDE + x] = t0 + t
-            s[3 * _STRIDE + x] = t - t0
-            s[4 * _STRIDE + x] = d0 + d
-            s[5 * _STRIDE + x] = d - d0
-            s[x] = t
-            s[_STRIDE + x] = d
+@njit(forceinline=True, error_model="numpy")
+def _modes(s: Any, below: Any, above: Any, x: Any, nodes: Any) -> Any:
+    """The modes x, y, xy, z, xz, yz, xyz of the voxels from x on, with a new row of nodes.
 
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _scatter(rows: Any, carry: Any, out: Any, k: int, j: int) -> None:
-    """Back along x, y and z: the nodes below are done, those above wait in ``carry``."""
-    for a in range(3):
-        s = rows[a * _SPAN : (a + 1) * _SPAN]
-        below, above = out[a, k, j], carry[a, j]
-        for x in range(below.size):
-            ss = s[6 * _STRIDE + x] - s[6 * _STRIDE + x + 1]
-            sd = s[3 * _STRIDE + x] + s[7 * _STRIDE + x]
-            ds = s[4 * _STRIDE + x] + s[8 * _STRIDE + x]
-            dd = s[5 * _STRIDE + x] + s[9 * _STRIDE + x]
-            t = s[10 * _STRIDE + x] + (ss - sd)
-            d = s[11 * _STRIDE + x] + (ds - dd)
-            s[10 * _STRIDE + x] = ss + sd
-            s[11 * _STRIDE + x] = ds + dd
-            below[x] = above[x] + (t - d)
-            above[x] = t + d
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _law(s: Any, lames: Any, shears: Any, k: int, j: int, az: Any, ay: Any, ax: Any) -> None:
-    """The modes of a row of voxels to the forces on them, and those back along x.
-
-    ``z_xy`` is mode xy of component z, ``gz_xy`` its force. A factor a_i = (h_x / h_i)^2 stands
-    for every derivative along i.
+    Nodes are read twice, in place and one further along: that is quicker than to shift them.
     """
-    third = s.dtype.type(1.0 / 3.0)
-    two = s.dtype.type(2.0)
-    lame, shear = lames[k, j], shears[k, j]
-    for x in range(lame.size):
-        l, m = lame[x], shear[x]
-        z_x = s[2 * _STRIDE + x + 1] - s[2 * _STRIDE + x]
-        a, b = s[3 * _STRIDE + x], s[3 * _STRIDE + x + 1]
-        z_y, z_xy = a + b, b - a
-        a, b = s[4 * _STRIDE + x], s[4 * _STRIDE + x + 1]
-        z_z, z_xz = a + b, b - a
-        a, b = s[5 * _STRIDE + x], s[5 * _STRIDE + x + 1]
-        z_yz, z_xyz = a + b, b - a
-        y_x = s[_SPAN + 2 * _STRIDE + x + 1] - s[_SPAN + 2 * _STRIDE + x]
-        a, b = s[_SPAN + 3 * _STRIDE + x], s[_SPAN + 3 * _STRIDE + x + 1]
-        y_y, y_xy = a + b, b - a
-        a, b = s[_SPAN + 4 * _STRIDE + x], s[_SPAN + 4 * _STRIDE + x + 1]
-        y_z, y_xz = a + b, b - a
-        a, b = s[_SPAN + 5 * _STRIDE + x], s[_SPAN + 5 * _STRIDE + x + 1]
-        y_yz, y_xyz = a + b, b - a
-        x_x = s[2 * _SPAN + 2 * _STRIDE + x + 1] - s[2 * _SPAN + 2 * _STRIDE + x]
-        a, b = s[2 * _SPAN + 3 * _STRIDE + x], s[2 * _SPAN + 3 * _STRIDE + x + 1]
-        x_y, x_xy = a + b, b - a
-        a, b = s[2 * _SPAN + 4 * _STRIDE + x], s[2 * _SPAN + 4 * _STRIDE + x + 1]
-        x_z, x_xz = a + b, b - a
-        a, b = s[2 * _SPAN + 5 * _STRIDE + x], s[2 * _SPAN + 5 * _STRIDE + x + 1]
-        x_yz, x_xyz = a + b, b - a
-        # linear: strain that is the same throughout
-        t = l * (az * z_z + ay * y_y + ax * x_x)
-        mm = two * m
-        gz_z = az * (t + mm * az * z_z)
-        gy_y = ay * (t + mm * ay * y_y)
-        gx_x = ax * (t + mm * ax * x_x)
-        gzy = az * ay * m * (z_y + y_z)
-        gzx = az * ax * m * (z_x + x_z)
-        gyx = ay * ax * m * (y_x + x_y)
-        # bilinear: bending and torsion
-        l3, m3 = l * third, m * third
-        t = l3 * (ax * x_xy + az * z_yz)
-        gx_xy = ax * (t + m3 * (two * ax + ay) * x_xy)
-        gz_yz = az * (t + m3 * (two * az + ay) * z_yz)
-        t = l3 * (ax * x_xz + ay * y_yz)
-        gx_xz = ax * (t + m3 * (two * ax + az) * x_xz)
-        gy_yz = ay * (t + m3 * (two * ay + az) * y_yz)
-        t = l3 * (ay * y_xy + az * z_xz)
-        gy_xy = ay * (t + m3 * (two * ay + ax) * y_xy)
-        gz_xz = az * (t + m3 * (two * az + ax) * z_xz)
-        p, q, r = x_yz + y_xz, x_yz + z_xy, y_xz + z_xy
-        gx_yz = m3 * ax * (ay * p + az * q)
-        gy_xz = m3 * ay * (ax * p + az * r)
-        gz_xy = m3 * az * (ax * q + ay * r)
-        # trilinear
-        l9, m9 = l3 * third, m3 * third
-        gx_xyz = ax * ((l9 + two * m9) * ax + m9 * (ay + az)) * x_xyz
-        gy_xyz = ay * ((l9 + two * m9) * ay + m9 * (ax + az)) * y_xyz
-        gz_xyz = az * ((l9 + two * m9) * az + m9 * (ax + ay)) * z_xyz
-        # back along x
-        s[6 * _STRIDE + x + 1] = gzx
-        s[3 * _STRIDE + x] = gzy - gz_xy
-        s[7 * _STRIDE + x + 1] = gzy + gz_xy
-        s[4 * _STRIDE + x] = gz_z - gz_xz
-        s[8 * _STRIDE + x + 1] = gz_z + gz_xz
-        s[5 * _STRIDE + x] = gz_yz - gz_xyz
-        s[9 * _STRIDE + x + 1] = gz_yz + gz_xyz
-        s[_SPAN + 6 * _STRIDE + x + 1] = gyx
-        s[_SPAN + 3 * _STRIDE + x] = gy_y - gy_xy
-        s[_SPAN + 7 * _STRIDE + x + 1] = gy_y + gy_xy
-        s[_SPAN + 4 * _STRIDE + x] = gzy - gy_xz
-        s[_SPAN + 8 * _STRIDE + x + 1] = gzy + gy_xz
-        s[_SPAN + 5 * _STRIDE + x] = gy_yz - gy_xyz
-        s[_SPAN + 9 * _STRIDE + x + 1] = gy_yz + gy_xyz
-        s[2 * _SPAN + 6 * _STRIDE + x + 1] = gx_x
-        s[2 * _SPAN + 3 * _STRIDE + x] = gyx - gx_xy
-        s[2 * _SPAN + 7 * _STRIDE + x + 1] = gyx + gx_xy
-        s[2 * _SPAN + 4 * _STRIDE + x] = gzx - gx_xz
-        s[2 * _SPAN + 8 * _STRIDE + x + 1] = gzx + gx_xz
-        s[2 * _SPAN + 5 * _STRIDE + x] = gx_yz - gx_xyz
-        s[2 * _SPAN + 9 * _STRIDE + x + 1] = gx_yz + gx_xyz
-    n = lame.size
+    p, q = read_some(below, x, nodes), read_some(above, x, nodes)
+    t, d = p + q, q - p
+    t0, d0 = read(s, x), read(s, _STRIDE + x)
+    p, q = read_some(below, x + 1, nodes - 1), read_some(above, x + 1, nodes - 1)
+    u, e = p + q, q - p
+    u0, e0 = read(s, x + 1), read(s, _STRIDE + x + 1)
+    write(s, x, t)
+    write(s, _STRIDE + x, d)
+    ss, sd, ds, dd = t0 + t, t - t0, d0 + d, d - d0
+    ss1, sd1, ds1, dd1 = u0 + u, u - u0, e0 + e, e - e0
+    return ss1 - ss, sd + sd1, sd1 - sd, ds + ds1, ds1 - ds, dd + dd1, dd1 - dd
+
+
+@njit(forceinline=True, error_model="numpy")
+def _law_of_cubes(l: Any, m: Any, third: Any, zs: Any, ys: Any, xs: Any) -> Any:
+    """The forces on the modes of cubes; ``z_xy`` is mode xy of component z, ``gz_xy`` its force."""
+    z_x, z_y, z_xy, z_z, z_xz, z_yz, z_xyz = zs
+    y_x, y_y, y_xy, y_z, y_xz, y_yz, y_xyz = ys
+    x_x, x_y, x_xy, x_z, x_xz, x_yz, x_xyz = xs
+    # linear: strain that is the same throughout
+    t, mm = l * (z_z + y_y + x_x), m + m
+    gz_z, gy_y, gx_x = t + mm * z_z, t + mm * y_y, t + mm * x_x
+    gzy, gzx, gyx = m * (z_y + y_z), m * (z_x + x_z), m * (y_x + x_y)
+    # bilinear: bending and torsion
+    l3, m3 = l * third, m * third
+    t = l3 * (x_xy + z_yz)
+    gx_xy, gz_yz = t + m * x_xy, t + m * z_yz
+    t = l3 * (x_xz + y_yz)
+    gx_xz, gy_yz = t + m * x_xz, t + m * y_yz
+    t = l3 * (y_xy + z_xz)
+    gy_xy, gz_xz = t + m * y_xy, t + m * z_xz
+    t = x_yz + y_xz + z_xy
+    gx_yz, gy_xz, gz_xy = m3 * (t + x_yz), m3 * (t + y_xz), m3 * (t + z_xy)
+    # trilinear
+    c = third * (l3 + m3 + m)
+    return (
+        (gzx, gzy, gz_xy, gz_z, gz_xz, gz_yz, c * z_xyz),
+        (gyx, gy_y, gy_xy, gzy, gy_xz, gy_yz, c * y_xyz),
+        (gx_x, gyx, gx_xy, gzx, gx_xz, gx_yz, c * x_xyz),
+    )
+
+
+@njit(forceinline=True, error_model="numpy")
+def _law(
+    l: Any, m: Any, third: Any, az: Any, ay: Any, ax: Any, zs: Any, ys: Any, xs: Any
+) -> Any:  # fmt: skip
+    """The same for voxels longer than wide: a_i = (h_x / h_i)^2 for every derivative along i."""
+    z_x, z_y, z_xy, z_z, z_xz, z_yz, z_xyz = zs
+    y_x, y_y, y_xy, y_z, y_xz, y_yz, y_xyz = ys
+    x_x, x_y, x_xy, x_z, x_xz, x_yz, x_xyz = xs
+    t, mm = l * (az * z_z + ay * y_y + ax * x_x), m + m
+    gz_z = az * (t + mm * az * z_z)
+    gy_y = ay * (t + mm * ay * y_y)
+    gx_x = ax * (t + mm * ax * x_x)
+    gzy = az * ay * m * (z_y + y_z)
+    gzx = az * ax * m * (z_x + x_z)
+    gyx = ay * ax * m * (y_x + x_y)
+    l3, m3 = l * third, m * third
+    t = l3 * (ax * x_xy + az * z_yz)
+    gx_xy = ax * (t + m3 * (ax + ax + ay) * x_xy)
+    gz_yz = az * (t + m3 * (az + az + ay) * z_yz)
+    t = l3 * (ax * x_xz + ay * y_yz)
+    gx_xz = ax * (t + m3 * (ax + ax + az) * x_xz)
+    gy_yz = ay * (t + m3 * (ay + ay + az) * y_yz)
+    t = l3 * (ay * y_xy + az * z_xz)
+    gy_xy = ay * (t + m3 * (ay + ay + ax) * y_xy)
+    gz_xz = az * (t + m3 * (az + az + ax) * z_xz)
+    p, q, r = x_yz + y_xz, x_yz + z_xy, y_xz + z_xy
+    gx_yz = m3 * ax * (ay * p + az * q)
+    gy_xz = m3 * ay * (ax * p + az * r)
+    gz_xy = m3 * az * (ax * q + ay * r)
+    l9, m9 = l3 * third, m3 * third
+    c = l9 + m9 + m9
+    gz_xyz = az * (c * az + m9 * (ax + ay)) * z_xyz
+    gy_xyz = ay * (c * ay + m9 * (ax + az)) * y_xyz
+    gx_xyz = ax * (c * ax + m9 * (ay + az)) * x_xyz
+    return (
+        (gzx, gzy, gz_xy, gz_z, gz_xz, gz_yz, gz_xyz),
+        (gyx, gy_y, gy_xy, gzy, gy_xz, gy_yz, gy_xyz),
+        (gx_x, gyx, gx_xy, gzx, gx_xz, gx_yz, gx_xyz),
+    )
+
+
+@njit(forceinline=True, error_model="numpy")
+def _become(value: Any, x: Any, here: Any, end: Any, at: Any, dot: Any) -> Any:
+    """What becomes of K u at the nodes from x on, while it is at hand; see the passes below."""
+    how, keep, again, weight = end
+    u, b, inverse, out = at
+    if how == _NONE:
+        return dot
+    if how == _BENT:
+        dot = dot + value * read_some(u, x, here)
+    elif how != _PLAIN:
+        load, free = read_some(b, x, here), read_some(inverse, x, here)
+        value = load - value
+        if how == _REST:
+            value = where(free, value)
+        else:
+            value = weight * free * value + keep * read_some(u, x, here)
+            if how == _ONWARD:
+                value = value - again * read_some(out, x, here)
+                dot = dot + value * load
+    write_some(out, x, here, value)
+    return dot
+
+
+@njit(forceinline=True, error_model="numpy")
+def _scatter(
+    s: Any, carry: Any, g: Any, before: Any, x: Any, here: Any, end: Any, at: Any, dot: Any
+) -> Any:  # fmt: skip
+    """Back along x, y and z; gives what the voxels do to their far nodes, and the dot.
+
+    ``before`` is what the voxels before did to theirs. The nodes below are done, those above wait
+    in ``carry``.
+    """
+    far = g[0], g[1] + g[2], g[3] + g[4], g[5] + g[6]
+    dot = _spread(
+        s, carry, x, here, end, at, dot,
+        behind(before[0], far[0]) - g[0],
+        behind(before[1], far[1]) + (g[1] - g[2]),
+        behind(before[2], far[2]) + (g[3] - g[4]),
+        behind(before[3], far[3]) + (g[5] - g[6]),
+    )  # fmt: skip
+    return far, dot
+
+
+@njit(forceinline=True, error_model="numpy")
+def _pass(
+    s: Any, carry: Any, none: Any, before: Any, x: Any, here: Any, end: Any, at: Any, dot: Any
+) -> Any:  # fmt: skip
+    """The same over void."""
+    dot = _spread(
+        s, carry, x, here, end, at, dot,
+        behind(before[0], none), behind(before[1], none), behind(before[2], none),
+        behind(before[3], none),
+    )  # fmt: skip
+    return (none, none, none, none), dot
+
+
+@njit(forceinline=True, error_model="numpy")
+def _spread(
+    s: Any, carry: Any, x: Any, here: Any, end: Any, at: Any, dot: Any, ss: Any, sd: Any, ds: Any,
+    dd: Any,
+) -> Any:  # fmt: skip
+    t = read(s, 2 * _STRIDE + x) + (ss - sd)
+    d = read(s, 3 * _STRIDE + x) + (ds - dd)
+    write(s, 2 * _STRIDE + x, ss + sd)
+    write(s, 3 * _STRIDE + x, ds + dd)
+    value = read(carry, x) + (t - d)
+    write(carry, x, t + d)
+    return _become(value, x, here, end, at, dot)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _chunk(i: Any, here: Any, step: Any, law: Any, end: Any, at: Any, state: Any) -> Any:
+    """As many voxels of a row as go side by side, of which ``here`` nodes are left."""
+    none, third, az, ay, ax, cubes = law
+    (sz, sy, sx), (cz, cy, cx), (bz, by, bx), (tz, ty, tx), (lame, shear), (oz, oy, ox) = at
+    fz, fy, fx, dot = state
+    zs, ys = _modes(sz, bz, tz, i, here), _modes(sy, by, ty, i, here)
+    xs = _modes(sx, bx, tx, i, here)
+    m = read_some(shear, i, here - 1)
+    if any_of(m):
+        l = read_some(lame, i, here - 1)
+        if cubes:
+            gz, gy, gx = _law_of_cubes(l, m, third, zs, ys, xs)
+        else:
+            gz, gy, gx = _law(l, m, third, az, ay, ax, zs, ys, xs)
+        fz, dot = _scatter(sz, cz, gz, fz, i, here, end, oz, dot)
+        fy, dot = _scatter(sy, cy, gy, fy, i, here, end, oy, dot)
+        fx, dot = _scatter(sx, cx, gx, fx, i, here, end, ox, dot)
+    else:
+        fz, dot = _pass(sz, cz, none, fz, i, here, end, oz, dot)
+        fy, dot = _pass(sy, cy, none, fy, i, here, end, oy, dot)
+        fx, dot = _pass(sx, cx, none, fx, i, here, end, ox, dot)
+    return fz, fy, fx, dot
+
+
+@njit(forceinline=True, error_model="numpy")
+def _row(
+    rows: Any, carry: Any, u: Any, lame: Any, shear: Any, cubes: Any, ratio: Any, ends: Any,
+    b: Any, inverse: Any, out: Any, k: Any, j: Any,
+) -> float:  # fmt: skip
+    """One row of voxels, from the row of nodes beyond it to K u at the row before it."""
+    one = u.dtype.type(1.0)
+    none, third = everywhere(u.dtype.type(0.0)), everywhere(one / u.dtype.type(3.0))
+    law = none, third, everywhere(ratio[0]), everywhere(ratio[1]), everywhere(ratio[2]), cubes
+    end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
+    s = start(rows, (0, 0)), start(rows, (1, 0)), start(rows, (2, 0))
+    below = start(u, (0, k, j + 1)), start(u, (1, k, j + 1)), start(u, (2, k, j + 1))
+    above = start(u, (0, k + 1, j + 1)), start(u, (1, k + 1, j + 1)), start(u, (2, k + 1, j + 1))
+    at = (
+        s, (start(carry, (0, j)), start(carry, (1, j)), start(carry, (2, j))), below, above,
+        (start(lame, (k, j)), start(shear, (k, j))),
+        (
+            (start(u, (0, k, j)), start(b, (0, k, j)), start(inverse, (0, k, j)), start(out, (0, k, j))),
+            (start(u, (1, k, j)), start(b, (1, k, j)), start(inverse, (1, k, j)), start(out, (1, k, j))),
+            (start(u, (2, k, j)), start(b, (2, k, j)), start(inverse, (2, k, j)), start(out, (2, k, j))),
+        ),
+    )
+    n, step = u.shape[3], abreast(u)
+    nones = none, none, none, none
+    state = nones, nones, nones, none
+    i = 0
+    while i + step < n:
+        state = _chunk(i, step + 1, step, law, end, at, state)
+        i += step
+    while i < n:
+        state = _chunk(i, n - i, step, law, end, at, state)
+        i += step
+    return np.float64(total(state[3]))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _last_row(
+    sums: Any, row: Any, ends: Any, u: Any, b: Any, inverse: Any, out: Any, k: Any, j: Any
+) -> float:
+    """The same where no voxels lie beyond: that row of ``sums`` is K u."""
+    n, step = u.shape[3], abreast(u)
+    end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
+    dot = everywhere(u.dtype.type(0.0))
     for a in range(3):
-        for r in range(3, 6):
-            s[a * _SPAN + r * _STRIDE + n] = 0.0
+        at = start(u, (a, k, j)), start(b, (a, k, j)), start(inverse, (a, k, j)), start(out, (a, k, j))
+        s = start(sums, (a, row))
+        for x in range(0, n, step):
+            dot = _become(read(s, x), x, n - x, end, at, dot)
+    return np.float64(total(dot))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _product_slabs(
-    u: Any, lame: Any, shear: Any, ratio: Any, rows: Any, carry: Any, out: Any,
-    first: int, last: int,
-) -> None:  # fmt: skip
-    """out = K u in planes of nodes first .. last - 1; the slab before them is done again."""
+    u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any, inverse: Any, out: Any,
+    rows: Any, carry: Any, first: Any, last: Any,
+) -> float:  # fmt: skip
+    """Planes of nodes first .. last - 1; the slab of voxels before them is done again."""
     nz, ny, nx = lame.shape
-    n = nx + 1
-    az, ay, ax = ratio[0], ratio[1], ratio[2]
-    for a in range(3):
-        for r in range(6, 10):
-            rows[a * _SPAN + r * _STRIDE] = 0.0
-        rows[a * _SPAN + 6 * _STRIDE + nx + 1] = 0.0
+    n, dot = nx + 1, 0.0
+    cubes = ratio[0] == ratio[2] and ratio[1] == ratio[2] and ratio[2] == 1.0
     for k in range(max(first - 1, 0), min(last, nz)):
-        at = max(k, first)  # what the slab before writes there is written over
         for a in range(3):
+            s, below, above = rows[a], u[a, k, 0], u[a, k + 1, 0]
             for x in range(n):
-                rows[a * _SPAN + x] = 0.0
-                rows[a * _SPAN + _STRIDE + x] = 0.0
-                rows[a * _SPAN + 10 * _STRIDE + x] = 0.0
-                rows[a * _SPAN + 11 * _STRIDE + x] = 0.0
-        _gather(rows, u, k, 0)
+                s[0, x] = below[x] + above[x]
+                s[1, x] = above[x] - below[x]
+                s[2, x] = 0.0
+                s[3, x] = 0.0
+        this = (ends[0] if k >= first else _NONE, ends[1], ends[2], ends[3])
         for j in range(ny):
-            _gather(rows, u, k, j + 1)
-            _law(rows, lame, shear, k, j, az, ay, ax)
-            _scatter(rows, carry, out, at, j)
+            dot += _row(
+                rows, carry, u, lame, shear, cubes, ratio, this, b, inverse, out, k, j
+            )  # fmt: skip
         for a in range(3):
+            s, up = rows[a], carry[a, ny]
             for x in range(n):
-                t = rows[a * _SPAN + 10 * _STRIDE + x]
-                d = rows[a * _SPAN + 11 * _STRIDE + x]
-                out[a, at, ny, x] = carry[a, ny, x] + (t - d)
-                carry[a, ny, x] = t + d
+                t, d = s[2, x], s[3, x]
+                s[0, x] = up[x] + (t - d)
+                up[x] = t + d
+        dot += _last_row(rows, 0, this, u, b, inverse, out, k, ny)
     if last == nz + 1:
-        for a in range(3):
-            for j in range(ny + 1):
-                for x in range(n):
-                    out[a, nz, j, x] = carry[a, j, x]
+        for j in range(ny + 1):
+            dot += _last_row(carry, j, ends, u, b, inverse, out, nz, j)
+    return dot
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _product_planes(
-    u: Any, lame: Any, shear: Any, ratio: Any, out: Any, first: int, last: int
-) -> None:
+    u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any, inverse: Any, out: Any,
+    first: Any, last: Any,
+) -> float:  # fmt: skip
     """The same, holding what it lends."""
-    rows = np.empty(3 * _SPAN, u.dtype)
-    carry = np.zeros((3, u.shape[2], u.shape[3]), u.dtype)
-    _product_slabs(
-        borrowed(u), borrowed(lame), borrowed(shear), ratio, borrowed(rows), borrowed(carry),
-        borrowed(out), first, last,
+    rows = np.zeros((3, 4, _STRIDE), u.dtype)
+    carry = np.zeros((3, u.shape[2], u.shape[3] + WIDTH // u.itemsize), u.dtype)
+    dot = _product_slabs(
+        borrowed(u), borrowed(lame), borrowed(shear), ratio, ends, borrowed(b), borrowed(inverse),
+        borrowed(out), borrowed(rows), borrowed(carry), first, last,
     )  # fmt: skip
     # An array is let go after its last use in sight: that is here, and not before the call.
-    rows[0] = carry[0, 0, 0]
+    rows[0, 0, 0] = carry[0, 0, 0]
+    return dot
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _product_parallel(u: Any, lame: Any, shear: Any, ratio: Any, out: Any, ranges: int) -> None:
-    n = u.shape[1]
+def _product_parallel(
+    u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any, inverse: Any, out: Any,
+    parts: Any,
+) -> None:  # fmt: skip
+    n, ranges = u.shape[1], parts.size
     for i in prange(ranges):
-        _product_planes(u, lame, shear, ratio, out, n * i // ranges, n * (i + 1) // ranges)
+        parts[i] = _product_planes(
+            u, lame, shear, ratio, ends, b, inverse, out,
+            n * i // ranges, n * (i + 1) // ranges,
+        )  # fmt: skip
+
+
+def _multiplied(
+    how: int, u: Any, lame: Any, shear: Any, ratio: Any, out: Any, b: Any, inverse: Any,
+    keep: float = 1.0, again: float = 0.0, weight: float = 0.0,
+) -> float:  # fmt: skip
+    ranges = min(ranges_of(lame.shape), lame.shape[0])
+    of = u.dtype.type
+    given = u, lame, shear, ratio, (how, of(keep), of(again), of(weight)), b, inverse, out
+    if ranges == 1:
+        return float(_product_planes(*given, 0, u.shape[1]))
+    parts = np.zeros(ranges)
+    _product_parallel(*given, parts)
+    return float(parts.sum())
 
 
 def product(u: Any, lame: Any, shear: Any, ratio: Any, out: Any) -> None:
     """out = K u, in the precision of its arguments."""
-    ranges = min(ranges_of(lame.shape), lame.shape[0])
-    if ranges == 1:
-        _product_planes(u, lame, shear, ratio, out, 0, u.shape[1])
-    else:
-        _product_parallel(u, lame, shear, ratio, out, ranges)
+    _multiplied(_PLAIN, u, lame, shear, ratio, out, u, u)
+
+
+def bent(u: Any, lame: Any, shear: Any, ratio: Any, out: Any) -> float:
+    """out = K u, and u . K u."""
+    return _multiplied(_BENT, u, lame, shear, ratio, out, u, u)
+
+
+def unbalanced(u: Any, lame: Any, shear: Any, ratio: Any, b: Any, inverse: Any, out: Any) -> None:
+    """out = b - K u where free, else 0."""
+    _multiplied(_REST, u, lame, shear, ratio, out, b, inverse)
+
+
+def stepped(
+    u: Any, lame: Any, shear: Any, ratio: Any, b: Any, inverse: Any, out: Any, weight: float,
+    again: float = 0.0, keep: float | None = None,
+) -> float:  # fmt: skip
+    """out = keep u - again out + weight D^-1 (b - K u), and out . b if ``again``.
+
+    ``keep`` is 1 + again unless given: from ``out`` over ``u``, on by ``again`` of that step.
+    """
+    how = _ONWARD if again else _STEP
+    keep = 1.0 + again if keep is None else keep
+    return _multiplied(how, u, lame, shear, ratio, out, b, inverse, keep, again, weight)
 
 
 # --- what a brick is made of ---------------------------------------------------------------------
@@ -270,9 +429,10 @@ def brick_stiffness(ratio: tuple[float, ...]) -> tuple[Float, Float]:
     for i in range(24):
         u, f = np.zeros((3, 2, 2, 2)), np.zeros((3, 2, 2, 2))
         u.flat[i] = 1.0
-        for k, (lame, shear) in enumerate(((one, none), (none, one))):
-            product(u, lame, shear, np.array(ratio), f)
+        for k, lame in enumerate((one, none)):
+            product(u, lame, one, np.array(ratio), f)  # without shear it would be void
             out[k, :, i] = f.ravel()
+    out[0] -= out[1]
     return out[0], out[1]
 
 

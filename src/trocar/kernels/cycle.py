@@ -16,12 +16,30 @@ from numba import njit, prange
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from trocar.kernels.bricks import assemble, brick_stiffness, invert_diagonal, product, ranges_of
+from trocar.kernels.bricks import (
+    assemble,
+    bent,
+    brick_stiffness,
+    invert_diagonal,
+    ranges_of,
+    stepped,
+    unbalanced,
+)
+from trocar.kernels.lanes import (
+    abreast,
+    everywhere,
+    read,
+    read_some,
+    start,
+    where,
+    write,
+    write_some,
+)
 
 Bool = NDArray[np.bool_]
 
 _COARSEST = 1_000  # displacements of the grid that is solved outright
-_LOWEST, _ABOVE = 0.1, 1.1  # of the smoother: shares of the largest eigenvalue of D^-1 K it damps
+_LOWEST, _ABOVE = 0.15, 1.1  # of the smoother: shares of the largest eigenvalue of D^-1 K it damps
 _GUESSES = 10  # steps of the Lanczos process that finds that eigenvalue
 
 
@@ -36,7 +54,6 @@ class Level:
     b: NDArray[np.float32]
     x: NDArray[np.float32]
     other: NDArray[np.float32]
-    step: NDArray[np.float32]
     weights: tuple[float, float, float] = (0.0, 0.0, 0.0)
     live: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     solved: NDArray[np.float64] | None = None  # the inverse of K at the live displacements
@@ -57,7 +74,6 @@ class Level:
             b=vector(),
             x=vector(),
             other=vector(),
-            step=vector(),
         )
 
 
@@ -88,19 +104,18 @@ def _largest_eigenvalue(level: Level, ratio: NDArray[np.float32]) -> float:
     ranges = ranges_of(level.lame.shape)
     parts, weights = np.zeros(3 * ranges), np.ones(3)
     _noise(level.b, level.inverse)
-    r, p, q, z = level.b, level.x, level.other, level.step
+    r, z, q, p = level.b, level.x, level.other, np.zeros_like(level.b)
     none = np.zeros((0, 0, 0, 0), np.float32)
     along, onward, rho_old = [], [0.0], 0.0
     for i in range(_GUESSES):
-        _first(r, level.inverse, 1.0, z, p if i == 0 else none, ranges)
+        _scale(r, level.inverse, 1.0, z, ranges)
         rho = dot(z, r, parts, ranges)
         if not rho > 0.0:
             break
         if i > 0:
             onward.append(rho / rho_old)
-            turned(p, z, onward[-1], ranges)
-        product(p, level.lame, level.shear, ratio, q)
-        bend = dot(p, q, parts, ranges)
+        turned(p, z, onward[-1], ranges)
+        bend = bent(p, level.lame, level.shear, ratio, q)
         if not bend > 0.0:
             break
         along.append(rho / bend)
@@ -141,35 +156,35 @@ def _solve_outright(level: Level, ratio: NDArray[np.float64]) -> None:
 
 def cycle(
     levels: list[Level], i: int, ratio: NDArray[np.float32], visits: int = 1, onward: bool = False
-) -> None:
-    """One cycle on level i for its right-hand side ``b``; the result is its ``x``.
+) -> float:
+    """One cycle on level i for its right-hand side ``b``; the result is its ``x``. Gives x . b.
 
     Every coarser grid is visited ``visits`` times: once (V) is enough for bone, twice (W) for thin
     struts in void, whose stiffness a coarse voxel misjudges. ``onward`` goes on from ``x``.
     """
     level = levels[i]
+    b, x, other = level.b, level.x, level.other
     if level.solved is not None:
-        level.x.reshape(-1)[level.live] = level.solved @ level.b.reshape(-1)[level.live]
-        return
+        load = b.reshape(-1)[level.live]
+        found = level.solved @ load
+        x.reshape(-1)[level.live] = found
+        return float(found @ load)
     ranges, below = ranges_of(level.lame.shape), levels[i + 1]
+    brick, inverse = (level.lame, level.shear, ratio), level.inverse
     first, second, again = level.weights
-    inverse, b, x, other = level.inverse, level.b, level.x, level.other
     if onward:
-        product(x, level.lame, level.shear, ratio, other)
-        _onto(b, other, inverse, 0.0, first, level.step, x, ranges)
+        stepped(x, *brick, b, inverse, other, first)
+        stepped(other, *brick, b, inverse, x, second, again)
     else:
-        _first(b, inverse, first, level.step, x, ranges)
-    product(x, level.lame, level.shear, ratio, other)
-    _onto(b, other, inverse, again, second, level.step, x, ranges)
-    product(x, level.lame, level.shear, ratio, other)
-    _rest(b, other, inverse, ranges)
+        _scale(b, inverse, first, other, ranges)
+        stepped(other, *brick, b, inverse, x, second, keep=1.0 + again)
+    unbalanced(x, *brick, b, inverse, other)
     _restrict(other, below.b, ranges)
     for visit in range(1 if below.solved is not None else visits):
         cycle(levels, i + 1, ratio, visits, visit > 0)
     _prolong(below.x, x, inverse, ranges)
-    for last, weight in ((0.0, first), (again, second)):
-        product(x, level.lame, level.shear, ratio, other)
-        _onto(b, other, inverse, last, weight, level.step, x, ranges)
+    stepped(x, *brick, b, inverse, other, first)
+    return stepped(other, *brick, b, inverse, x, second, again)
 
 
 # --- vectors ---------------------------------------------------------------------------
@@ -178,36 +193,10 @@ def cycle(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _first_part(b: Any, inverse: Any, weight: Any, step: Any, x: Any, lo: int, hi: int) -> None:
-    b, inverse, step, x = b[lo:hi], inverse[lo:hi], step[lo:hi], x[lo:hi]
+def _scale_part(b: Any, inverse: Any, weight: Any, out: Any, lo: int, hi: int) -> None:
+    b, inverse, out = b[lo:hi], inverse[lo:hi], out[lo:hi]
     for i in range(b.size):
-        step[i] = weight * inverse[i] * b[i]
-    if x.size > 0:
-        for i in range(b.size):
-            x[i] = step[i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _onto_part(
-    b: Any, q: Any, inverse: Any, again: Any, weight: Any, step: Any, x: Any, lo: int, hi: int
-) -> None:
-    b, q, inverse, step, x = b[lo:hi], q[lo:hi], inverse[lo:hi], step[lo:hi], x[lo:hi]
-    if again == 0.0:
-        for i in range(b.size):
-            step[i] = weight * inverse[i] * (b[i] - q[i])
-            x[i] += step[i]
-    else:
-        for i in range(b.size):
-            step[i] = weight * inverse[i] * (b[i] - q[i]) + again * step[i]
-            x[i] += step[i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rest_part(b: Any, q: Any, inverse: Any, lo: int, hi: int) -> None:
-    b, q, inverse = b[lo:hi], q[lo:hi], inverse[lo:hi]
-    none = b.dtype.type(0.0)
-    for i in range(b.size):
-        q[i] = b[i] - q[i] if inverse[i] > none else none
+        out[i] = weight * inverse[i] * b[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
@@ -269,25 +258,10 @@ def _take_part(u: Any, x: Any, factor: float, lo: int, hi: int) -> None:
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _first_parallel(b: Any, inverse: Any, weight: Any, step: Any, x: Any, ranges: int) -> None:
+def _scale_parallel(b: Any, inverse: Any, weight: Any, out: Any, ranges: int) -> None:
     for k in prange(ranges):
         lo, hi = b.size * k // ranges, b.size * (k + 1) // ranges
-        _first_part(b, inverse, weight, step, x, lo, hi)
-
-
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _onto_parallel(
-    b: Any, q: Any, inverse: Any, again: Any, weight: Any, step: Any, x: Any, ranges: int
-) -> None:
-    for k in prange(ranges):
-        lo, hi = b.size * k // ranges, b.size * (k + 1) // ranges
-        _onto_part(b, q, inverse, again, weight, step, x, lo, hi)
-
-
-@njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _rest_parallel(b: Any, q: Any, inverse: Any, ranges: int) -> None:
-    for k in prange(ranges):
-        _rest_part(b, q, inverse, b.size * k // ranges, b.size * (k + 1) // ranges)
+        _scale_part(b, inverse, weight, out, lo, hi)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
@@ -344,36 +318,13 @@ def _take_parallel(u: Any, x: Any, factor: float, ranges: int) -> None:
         _take_part(u, x, factor, u.size * k // ranges, u.size * (k + 1) // ranges)
 
 
-def _first(b: Any, inverse: Any, weight: float, step: Any, x: Any, ranges: int) -> None:
-    """step = x = weight D^-1 b; an empty ``x`` is left out."""
-    flat = (b.reshape(-1), inverse.reshape(-1), np.float32(weight), step.reshape(-1), x.reshape(-1))
+def _scale(b: Any, inverse: Any, weight: float, out: Any, ranges: int) -> None:
+    """out = weight D^-1 b."""
+    flat = b.reshape(-1), inverse.reshape(-1), np.float32(weight), out.reshape(-1)
     if ranges == 1:
-        _first_part(*flat, 0, b.size)
+        _scale_part(*flat, 0, b.size)
     else:
-        _first_parallel(*flat, ranges)
-
-
-def _onto(
-    b: Any, q: Any, inverse: Any, again: float, weight: float, step: Any, x: Any, ranges: int
-) -> None:
-    """step = weight D^-1 (b - q) + again step; x += step."""
-    flat = (
-        b.reshape(-1), q.reshape(-1), inverse.reshape(-1), np.float32(again), np.float32(weight),
-        step.reshape(-1), x.reshape(-1),
-    )  # fmt: skip
-    if ranges == 1:
-        _onto_part(*flat, 0, b.size)
-    else:
-        _onto_parallel(*flat, ranges)
-
-
-def _rest(b: Any, q: Any, inverse: Any, ranges: int) -> None:
-    """q = b - q where free, else 0."""
-    flat = b.reshape(-1), q.reshape(-1), inverse.reshape(-1)
-    if ranges == 1:
-        _rest_part(*flat, 0, b.size)
-    else:
-        _rest_parallel(*flat, ranges)
+        _scale_parallel(*flat, ranges)
 
 
 def dot(a: Any, b: Any, parts: Any, ranges: int) -> float:
@@ -450,52 +401,75 @@ def _noise(b: Any, inverse: Any) -> None:
 # --- between levels --------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _add_row(t: Any, row: Any, weight: Any) -> None:
-    for x in range(row.size):
-        t[x] += weight * row[x]
+@njit(forceinline=True, error_model="numpy")
+def _join(before: Any, here: Any, after: Any, out: Any, n: Any, step: Any, half: Any) -> None:
+    """Three rows of n numbers into one, with the weights 1/2, 1, 1/2; past its end are zeros."""
+    for x in range(0, n, step):
+        beside = read_some(before, x, n - x) + read_some(after, x, n - x)
+        write(out, x, read_some(here, x, n - x) + half * beside)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _restrict_planes(r: Any, out: Any, first: int, last: int) -> None:
-    """Coarse b = transpose of trilinear interpolation of r; fine rows are joined first."""
-    n, my, mx = r.shape[3], out.shape[2], out.shape[3]
-    t = np.zeros(2 * mx + 1, r.dtype)  # one place before the first node, up to past the last
-    half = r.dtype.type(0.5)
-    one = r.dtype.type(1.0)
+    """Coarse b = transpose of trilinear interpolation of r, along z, y and x in turn."""
+    nz, ny, n = r.shape[1:]
+    my, mx, step = out.shape[2], out.shape[3], abreast(r)
+    # One row before the first and two past the last stay 0.
+    plane = np.zeros((2 * my + 2, n + step), r.dtype)
+    t = np.zeros((1, 2 * mx + 2 * step), r.dtype)
+    none, line = start(plane, (0,)), t[0]
+    halves, half = everywhere(r.dtype.type(0.5)), r.dtype.type(0.5)
     for k in range(first, last):
+        z = 2 * k
         for a in range(3):
+            for y in range(ny):
+                _join(
+                    start(r, (a, z - 1, y)) if z > 0 else none,
+                    start(r, (a, z, y)) if z < nz else none,
+                    start(r, (a, z + 1, y)) if z + 1 < nz else none,
+                    start(plane, (y + 1,)), n, step, halves,
+                )  # fmt: skip
             for j in range(my):
-                t[:] = 0.0
-                for c in range(max(2 * k - 1, 0), min(2 * k + 2, r.shape[1])):
-                    for b in range(max(2 * j - 1, 0), min(2 * j + 2, r.shape[2])):
-                        weight = (one if c == 2 * k else half) * (one if b == 2 * j else half)
-                        _add_row(t[1 : n + 1], r[a, c, b], weight)
+                before, here = start(plane, (2 * j,)), start(plane, (2 * j + 1,))
+                _join(before, here, start(plane, (2 * j + 2,)), start(t, (0,)), n, step, halves)
                 row = out[a, k, j]
-                for i in range(mx):
-                    row[i] = t[2 * i + 1] + half * (t[2 * i] + t[2 * i + 2])
+                row[0] = line[0] + half * line[1]
+                for i in range(1, mx):
+                    row[i] = line[2 * i] + half * (line[2 * i - 1] + line[2 * i + 1])
+    t[0, 0] = plane[0, 0]  # an array is let go after its last use in sight
+
+
+@njit(forceinline=True, error_model="numpy")
+def _halfway(one: Any, other: Any, out: Any, n: Any, step: Any, half: Any) -> None:
+    """The mean of two rows of n numbers."""
+    for x in range(0, n, step):
+        write(out, x, half * (read_some(one, x, n - x) + read_some(other, x, n - x)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _prolong_planes(coarse: Any, x: Any, inverse: Any, first: int, last: int) -> None:
     """x += trilinear interpolation of the coarse correction, where free."""
-    ny, n, mx = x.shape[2], x.shape[3], coarse.shape[3]
-    t = np.zeros(mx, x.dtype)
-    half, one, none = x.dtype.type(0.5), x.dtype.type(1.0), x.dtype.type(0.0)
+    ny, n, my, mx, step = x.shape[2], x.shape[3], coarse.shape[2], coarse.shape[3], abreast(x)
+    plane = np.zeros((my, mx + step), x.dtype)
+    t = np.zeros((2, 2 * mx + 2 * step), x.dtype)
+    line, wide = t[0], t[1]
+    halves, half = everywhere(x.dtype.type(0.5)), x.dtype.type(0.5)
     for a in range(3):
         for k in range(first, last):
+            for j in range(my):
+                below, above = start(coarse, (a, k // 2, j)), start(coarse, (a, (k + 1) // 2, j))
+                _halfway(below, above, start(plane, (j,)), mx, step, halves)
             for j in range(ny):
-                t[:] = 0.0
-                weight = (half if k % 2 else one) * (half if j % 2 else one)
-                for c in range(k // 2, (k + 1) // 2 + 1):
-                    for b in range(j // 2, (j + 1) // 2 + 1):
-                        _add_row(t, coarse[a, c, b], weight)
-                row, free = x[a, k, j], inverse[a, k, j]
-                for i in range((n + 1) // 2):
-                    row[2 * i] += t[i] if free[2 * i] > none else none
-                for i in range(n // 2):
-                    both = half * (t[i] + t[i + 1])
-                    row[2 * i + 1] += both if free[2 * i + 1] > none else none
+                one, other = start(plane, (j // 2,)), start(plane, ((j + 1) // 2,))
+                _halfway(one, other, start(t, (0,)), mx, step, halves)
+                for i in range(mx):
+                    wide[2 * i] = line[i]
+                    wide[2 * i + 1] = half * (line[i] + line[i + 1])
+                row, free, more = start(x, (a, k, j)), start(inverse, (a, k, j)), start(t, (1,))
+                for i in range(0, n, step):
+                    add = where(read_some(free, i, n - i), read(more, i))
+                    write_some(row, i, n - i, read_some(row, i, n - i) + add)
+    t[0, 0] = plane[0, 0]  # an array is let go after its last use in sight
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")

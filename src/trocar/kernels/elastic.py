@@ -35,6 +35,7 @@ from scipy import ndimage
 from trocar.errors import InputError
 from trocar.kernels.bricks import (
     MOST_COLUMNS,
+    bent,
     brick_stiffness,
     energies,
     lame_numbers,
@@ -46,7 +47,6 @@ from trocar.kernels.cycle import (
     Level,
     advance,
     cycle,
-    dot,
     empty_levels,
     fill_levels,
     hold_touching,
@@ -59,7 +59,7 @@ Float = NDArray[np.floating[Any]]
 Bool = NDArray[np.bool_]
 Progress = Callable[[float], None]
 
-_PATIENCE = 16  # iterations in which the plain cycle must take the residual to the next renewal
+_PATIENCE = 60  # iterations in which the plain cycle must take the residual to the next renewal
 _REPLACE = 1e-3  # fall of the residual after which the true one takes its place
 _WIDEST = 1e12  # ratio of moduli beyond which a voxel is either void or a mistake
 
@@ -331,7 +331,7 @@ class _Work:
 
     def run(self, scale: float, tolerance: float, most: int) -> tuple[int, float]:
         """Conjugate gradients until the residual is small; gives iterations and residual."""
-        fine, ranges, parts = self.fine, self.ranges, self.parts
+        fine, ranges = self.fine, self.ranges
         p, x = np.zeros_like(fine.b), np.zeros_like(fine.b)
         ratio = self.body._ratio.astype(np.float32)
         rest = self.renew(scale)
@@ -341,11 +341,9 @@ class _Work:
         for done in range(most):
             if rest <= tolerance:
                 return done, rest
-            cycle(self.levels, 0, ratio, visits)
-            rho = dot(fine.x, fine.b, parts, ranges)
+            rho = cycle(self.levels, 0, ratio, visits)
             turned(p, fine.x, rho / rho_old if onward else 0.0, ranges)
-            product(p, fine.lame, fine.shear, ratio, fine.other)
-            bend = dot(p, fine.other, parts, ranges)
+            bend = bent(p, fine.lame, fine.shear, ratio, fine.other)
             if not (np.isfinite(rho) and np.isfinite(bend)) or bend <= 0.0 or rho <= 0.0:
                 if visits == 1:
                     break
@@ -357,7 +355,8 @@ class _Work:
                 goal = max(_REPLACE * rest, 0.9 * tolerance)
                 continue
             now = advance(
-                x, fine.b, p, fine.other, fine.inverse, self.weights, rho / bend, parts
+                x, fine.b, p, fine.other, fine.inverse, self.weights, rho / bend,
+                self.parts,
             )  # fmt: skip
             rho_old, onward, since = rho, True, since + 1
             slow = may_visit and visits == 1 and since > _PATIENCE
