@@ -18,11 +18,9 @@ from typing import Any
 
 import numpy as np
 from numba import get_num_threads, njit, prange
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from trocar.kernels.lanes import (
-    WIDTH,
     abreast,
     any_of,
     behind,
@@ -39,7 +37,7 @@ from trocar.kernels.lanes import (
 Float = NDArray[np.floating[Any]]
 
 _SERIAL = 16_000  # voxels; fewer are not worth waking the threads
-_STRIDE = 1104  # between scratch rows; a constant, or the loops would not run in lanes
+_STRIDE = 1104  # between scratch rows: MOST_COLUMNS and some, and off the beat of the cache
 MOST_COLUMNS = 1024
 _NONE, _PLAIN, _BENT, _REST, _STEP, _ONWARD = range(6)  # what becomes of K u
 
@@ -49,49 +47,34 @@ def ranges_of(shape: tuple[int, ...]) -> int:
     return 1 if prod(shape) < _SERIAL else int(get_num_threads())
 
 
-@intrinsic  # type: ignore[misc]
-def borrowed(_: Any, array: Any) -> Any:
-    """The same array without a count of who holds it.
-
-    Every slice of a counted array writes to its count, twice; threads that slice the same array
-    wait for each other there. Whoever borrows must hold the array itself for as long.
-    """
-
-    def code(context: Any, builder: Any, _: Any, given: Any) -> Any:
-        out = context.make_array(array)(context, builder, value=given[0])
-        out.meminfo = out.meminfo.type(None)
-        out.parent = out.parent.type(None)
-        return out._getvalue()
-
-    return array(array), code
-
-
 # --- the product with the stiffness matrix ---------------------------------------------
 #
 # One slab of voxels at a time, in it one row of voxels along x, in it as many voxels as the
-# processor takes at once (``lanes``). Each row of nodes is read once and written once. Between the
-# two stand a few scratch rows of each component, _STRIDE apart, which stay in the nearest memory:
-#    0, 1   sum and difference along z, at the row of nodes last read
-#    2, 3   what the row of voxels before did to that row of nodes: sum and difference
+# processor takes at once (``lanes``). Each of these chunks reads its nodes, and what it does to
+# them stays in registers until nothing more comes: the far nodes along x wait for the next chunk,
+# the far row along y in ``rows`` (sum and difference along z, _STRIDE apart), the far plane in
+# ``carry``. A void chunk only hands on what waits. What becomes of K u is decided there and then.
 # In ss, sd, ds and dd the first letter is the sum or difference along z, the second along y.
 
 
 @njit(forceinline=True, error_model="numpy")
-def _modes(s: Any, below: Any, above: Any, x: Any, nodes: Any) -> Any:
-    """The modes x, y, xy, z, xz, yz, xyz of the voxels from x on, with a new row of nodes.
+def _sums(u: Any, plane: Any, row: Any, x: Any, nodes: Any) -> Any:
+    """At the nodes from x on: ss, sd, ds and dd of four rows of nodes."""
+    p, q = read_some(u, x, nodes), read_some(u, plane + x, nodes)
+    t0, d0 = p + q, q - p
+    p, q = read_some(u, row + x, nodes), read_some(u, plane + row + x, nodes)
+    t, d = p + q, q - p
+    return t0 + t, t - t0, d0 + d, d - d0
+
+
+@njit(forceinline=True, error_model="numpy")
+def _modes(u: Any, plane: Any, row: Any, x: Any, nodes: Any) -> Any:
+    """The modes x, y, xy, z, xz, yz, xyz of the voxels from x on.
 
     Nodes are read twice, in place and one further along: that is quicker than to shift them.
     """
-    p, q = read_some(below, x, nodes), read_some(above, x, nodes)
-    t, d = p + q, q - p
-    t0, d0 = read(s, x), read(s, _STRIDE + x)
-    p, q = read_some(below, x + 1, nodes - 1), read_some(above, x + 1, nodes - 1)
-    u, e = p + q, q - p
-    u0, e0 = read(s, x + 1), read(s, _STRIDE + x + 1)
-    write(s, x, t)
-    write(s, _STRIDE + x, d)
-    ss, sd, ds, dd = t0 + t, t - t0, d0 + d, d - d0
-    ss1, sd1, ds1, dd1 = u0 + u, u - u0, e0 + e, e - e0
+    ss, sd, ds, dd = _sums(u, plane, row, x, nodes)
+    ss1, sd1, ds1, dd1 = _sums(u, plane, row, x + 1, nodes - 1)
     return ss1 - ss, sd + sd1, sd1 - sd, ds + ds1, ds1 - ds, dd + dd1, dd1 - dd
 
 
@@ -166,6 +149,12 @@ def _law(
 
 
 @njit(forceinline=True, error_model="numpy")
+def _ends_at(a: Any, k: Any, j: Any, u: Any, b: Any, inverse: Any, out: Any) -> Any:
+    at = a, k, j
+    return start(u, at), start(b, at), start(inverse, at), start(out, at)
+
+
+@njit(forceinline=True, error_model="numpy")
 def _become(value: Any, x: Any, here: Any, end: Any, at: Any, dot: Any) -> Any:
     """What becomes of K u at the nodes from x on, while it is at hand; see the passes below."""
     how, keep, again, weight = end
@@ -226,10 +215,10 @@ def _spread(
     s: Any, carry: Any, x: Any, here: Any, end: Any, at: Any, dot: Any, ss: Any, sd: Any, ds: Any,
     dd: Any,
 ) -> Any:  # fmt: skip
-    t = read(s, 2 * _STRIDE + x) + (ss - sd)
-    d = read(s, 3 * _STRIDE + x) + (ds - dd)
-    write(s, 2 * _STRIDE + x, ss + sd)
-    write(s, 3 * _STRIDE + x, ds + dd)
+    t = read(s, x) + (ss - sd)
+    d = read(s, _STRIDE + x) + (ds - dd)
+    write(s, x, ss + sd)
+    write(s, _STRIDE + x, ds + dd)
     value = read(carry, x) + (t - d)
     write(carry, x, t + d)
     return _become(value, x, here, end, at, dot)
@@ -239,13 +228,13 @@ def _spread(
 def _chunk(i: Any, here: Any, step: Any, law: Any, end: Any, at: Any, state: Any) -> Any:
     """As many voxels of a row as go side by side, of which ``here`` nodes are left."""
     none, third, az, ay, ax, cubes = law
-    (sz, sy, sx), (cz, cy, cx), (bz, by, bx), (tz, ty, tx), (lame, shear), (oz, oy, ox) = at
+    (sz, sy, sx), (cz, cy, cx), plane, row, (lame, shear), (oz, oy, ox) = at
     fz, fy, fx, dot = state
-    zs, ys = _modes(sz, bz, tz, i, here), _modes(sy, by, ty, i, here)
-    xs = _modes(sx, bx, tx, i, here)
     m = read_some(shear, i, here - 1)
     if any_of(m):
         l = read_some(lame, i, here - 1)
+        zs, ys = _modes(oz[0], plane, row, i, here), _modes(oy[0], plane, row, i, here)
+        xs = _modes(ox[0], plane, row, i, here)
         if cubes:
             gz, gy, gx = _law_of_cubes(l, m, third, zs, ys, xs)
         else:
@@ -271,17 +260,14 @@ def _row(
     law = none, third, everywhere(ratio[0]), everywhere(ratio[1]), everywhere(ratio[2]), cubes
     end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
     s = start(rows, (0, 0)), start(rows, (1, 0)), start(rows, (2, 0))
-    below = start(u, (0, k, j + 1)), start(u, (1, k, j + 1)), start(u, (2, k, j + 1))
-    above = start(u, (0, k + 1, j + 1)), start(u, (1, k + 1, j + 1)), start(u, (2, k + 1, j + 1))
     at = (
-        s, (start(carry, (0, j)), start(carry, (1, j)), start(carry, (2, j))), below, above,
-        (start(lame, (k, j)), start(shear, (k, j))),
+        s, (start(carry, (0, j)), start(carry, (1, j)), start(carry, (2, j))),
+        u.shape[2] * u.shape[3], u.shape[3], (start(lame, (k, j)), start(shear, (k, j))),
         (
-            (start(u, (0, k, j)), start(b, (0, k, j)), start(inverse, (0, k, j)), start(out, (0, k, j))),
-            (start(u, (1, k, j)), start(b, (1, k, j)), start(inverse, (1, k, j)), start(out, (1, k, j))),
-            (start(u, (2, k, j)), start(b, (2, k, j)), start(inverse, (2, k, j)), start(out, (2, k, j))),
+            _ends_at(0, k, j, u, b, inverse, out), _ends_at(1, k, j, u, b, inverse, out),
+            _ends_at(2, k, j, u, b, inverse, out),
         ),
-    )
+    )  # fmt: skip
     n, step = u.shape[3], abreast(u)
     nones = none, none, none, none
     state = nones, nones, nones, none
@@ -304,30 +290,29 @@ def _last_row(
     end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
     dot = everywhere(u.dtype.type(0.0))
     for a in range(3):
-        at = start(u, (a, k, j)), start(b, (a, k, j)), start(inverse, (a, k, j)), start(out, (a, k, j))
-        s = start(sums, (a, row))
+        at, s = _ends_at(a, k, j, u, b, inverse, out), start(sums, (a, row))
         for x in range(0, n, step):
             dot = _become(read(s, x), x, n - x, end, at, dot)
     return np.float64(total(dot))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _product_slabs(
+def _product_planes(
     u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any, inverse: Any, out: Any,
-    rows: Any, carry: Any, first: Any, last: Any,
+    first: Any, last: Any,
 ) -> float:  # fmt: skip
     """Planes of nodes first .. last - 1; the slab of voxels before them is done again."""
+    rows = np.zeros((3, 2, _STRIDE), u.dtype)
+    carry = np.zeros((3, u.shape[2], u.shape[3] + abreast(u)), u.dtype)
     nz, ny, nx = lame.shape
     n, dot = nx + 1, 0.0
     cubes = ratio[0] == ratio[2] and ratio[1] == ratio[2] and ratio[2] == 1.0
     for k in range(max(first - 1, 0), min(last, nz)):
         for a in range(3):
-            s, below, above = rows[a], u[a, k, 0], u[a, k + 1, 0]
+            s = rows[a]
             for x in range(n):
-                s[0, x] = below[x] + above[x]
-                s[1, x] = above[x] - below[x]
-                s[2, x] = 0.0
-                s[3, x] = 0.0
+                s[0, x] = 0.0
+                s[1, x] = 0.0
         this = (ends[0] if k >= first else _NONE, ends[1], ends[2], ends[3])
         for j in range(ny):
             dot += _row(
@@ -336,30 +321,13 @@ def _product_slabs(
         for a in range(3):
             s, up = rows[a], carry[a, ny]
             for x in range(n):
-                t, d = s[2, x], s[3, x]
+                t, d = s[0, x], s[1, x]
                 s[0, x] = up[x] + (t - d)
                 up[x] = t + d
         dot += _last_row(rows, 0, this, u, b, inverse, out, k, ny)
     if last == nz + 1:
         for j in range(ny + 1):
             dot += _last_row(carry, j, ends, u, b, inverse, out, nz, j)
-    return dot
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _product_planes(
-    u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any, inverse: Any, out: Any,
-    first: Any, last: Any,
-) -> float:  # fmt: skip
-    """The same, holding what it lends."""
-    rows = np.zeros((3, 4, _STRIDE), u.dtype)
-    carry = np.zeros((3, u.shape[2], u.shape[3] + WIDTH // u.itemsize), u.dtype)
-    dot = _product_slabs(
-        borrowed(u), borrowed(lame), borrowed(shear), ratio, ends, borrowed(b), borrowed(inverse),
-        borrowed(out), borrowed(rows), borrowed(carry), first, last,
-    )  # fmt: skip
-    # An array is let go after its last use in sight: that is here, and not before the call.
-    rows[0, 0, 0] = carry[0, 0, 0]
     return dot
 
 

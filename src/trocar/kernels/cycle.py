@@ -1,8 +1,8 @@
 """Multigrid for voxel bricks: one float32 cycle that brings a residual near to its displacement.
 
 Two Chebyshev-Jacobi steps before and after, trilinear transfer, each coarse voxel with the mean of
-its eight children's Lame numbers (less where some are void), the coarsest grid solved outright. Beside it the passes over
-vectors that conjugate gradients take.
+its eight children's Lame numbers (less where some are void), the coarsest grid solved outright.
+Beside it the passes over vectors that conjugate gradients take.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ Float = NDArray[np.floating[Any]]
 Bool = NDArray[np.bool_]
 Progress = Callable[[float], None]
 
-_PATIENCE = 90  # iterations in which the plain cycle must take the residual to the next renewal
+_PATIENCE = 70  # iterations in which the plain cycle must take the residual to the next renewal
 _REPLACE = 1e-3  # fall of the residual after which the true one takes its place
 _WIDEST = 1e12  # ratio of moduli beyond which a voxel is either void or a mistake
 

@@ -55,7 +55,7 @@ def _operate(op: Callable[..., Any], name: str) -> None:
     """Teach the compiler an operator on two of a kind; a product and a sum may become one."""
 
     @infer_global(op)
-    class _(AbstractTemplate):  # type: ignore[misc]
+    class Typing(AbstractTemplate):  # type: ignore[misc]
         def generic(self, args: Any, kws: Any) -> Any:
             if len(args) == 2 and isinstance(args[0], Lanes) and args[0] == args[1]:
                 return signature(args[0], *args)
@@ -74,9 +74,7 @@ def _everywhere(builder: Any, value: Any, count: int) -> Any:
     """One number in all lanes."""
     none = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
     first = builder.insert_element(none, value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(
-        first, none, ir.Constant(ir.VectorType(_I32, count), [0] * count)
-    )
+    return builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(_I32, count), [0] * count))
 
 
 def _place(builder: Any, start: Any, i: Any, lanes: Any) -> Any:
@@ -130,7 +128,7 @@ def read(_: Any, start: Any, i: Any) -> Any:
     lanes = Lanes(start.dtype)
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = _place(builder, *args, context.get_value_type(lanes))
+        at = _place(builder, args[0], args[1], context.get_value_type(lanes))
         return builder.load(at, align=start.dtype.bitwidth // 8)
 
     return lanes(start, types.intp), code
