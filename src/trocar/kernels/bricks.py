@@ -359,12 +359,12 @@ def _multiplied(
 
 
 def product(u: Any, lame: Any, shear: Any, ratio: Any, out: Any) -> None:
-    """out = K u, in the precision of its arguments."""
+    """out = K u, in the precision of its arguments. A voxel without shear is void."""
     _multiplied(_PLAIN, u, lame, shear, ratio, out, u, u)
 
 
 def bent(u: Any, lame: Any, shear: Any, ratio: Any, out: Any) -> float:
-    """out = K u, and u . K u."""
+    """out = K u, and u . K u: rows in the precision of u, their sum in float64."""
     return _multiplied(_BENT, u, lame, shear, ratio, out, u, u)
 
 

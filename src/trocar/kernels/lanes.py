@@ -1,7 +1,7 @@
 """Numbers that go side by side through one instruction, for kernels that compilers do not widen.
 
 ``Lanes`` is a type for compiled code: as many float32 or float64 numbers as this processor takes at
-once, with +, - and *, read from and written to a one-dimensional array at any place. A loop written
+once, with +, - and *, read from and written to the rows of arrays at any place. A loop written
 with it runs in lanes because it says so, where a plain loop over a dozen arrays does not: compilers
 fear that two of them overlap.
 
@@ -155,21 +155,19 @@ def _wanted(builder: Any, lanes: Any, count: Any) -> Any:
     return builder.icmp_signed("<", order, _everywhere(builder, count, lanes.count))
 
 
-def _masked_name(lanes: Any) -> str:
-    return f"v{lanes.count}f{lanes.dtype.bitwidth}.p0"
-
-
 def _all(builder: Any, lanes: Any, count: Any) -> Any:
     """Are all lanes wanted? Nearly always, and then plain instructions are quicker."""
     return builder.icmp_signed(">=", count, ir.Constant(_I64, lanes.count))
 
 
-def _called(builder: Any, name: str, gives: Any, args: list[Any]) -> Any:
+def _called(
+    builder: Any, name: str, gives: Any, args: list[Any], fastmath: tuple[str, ...] = ()
+) -> Any:
     """Call a function of the compiler's own."""
     function = builder.module.globals.get(name) or ir.Function(
         builder.module, ir.FunctionType(gives, [a.type for a in args]), name
     )
-    return builder.call(function, args)
+    return builder.call(function, args, fastmath=fastmath)
 
 
 @intrinsic  # type: ignore[misc]
@@ -186,7 +184,7 @@ def read_some(_: Any, start: Any, i: Any, count: Any) -> Any:
             with some:
                 wanted, align = _wanted(builder, lanes, args[2]), ir.Constant(_I32, size)
                 part = _called(
-                    builder, f"llvm.masked.load.{_masked_name(lanes)}", vector,
+                    builder, f"llvm.masked.load.v{lanes.count}f{size * 8}.p0", vector,
                     [at, align, wanted, ir.Constant(vector, None)],
                 )  # fmt: skip
                 there = builder.block
@@ -239,10 +237,7 @@ def total(_: Any, lanes: Any) -> Any:
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         one = context.get_value_type(lanes.dtype)
         name = f"llvm.vector.reduce.fadd.v{lanes.count}f{lanes.dtype.bitwidth}"
-        function = builder.module.globals.get(name) or ir.Function(
-            builder.module, ir.FunctionType(one, [one, args[0].type]), name
-        )
-        return builder.call(function, [ir.Constant(one, 0.0), args[0]], fastmath=("reassoc",))
+        return _called(builder, name, one, [ir.Constant(one, 0.0), args[0]], ("reassoc",))
 
     return lanes.dtype(lanes), code
 
@@ -259,23 +254,12 @@ def any_of(_: Any, lanes: Any) -> Any:
     return types.boolean(lanes), code
 
 
-def _shift(first: Callable[[int], int], doc: str) -> Any:
-    """Lanes out of two that follow each other."""
+@intrinsic  # type: ignore[misc]
+def behind(_: Any, last: Any, this: Any) -> Any:
+    """What stands one place before: the last of ``last``, then all of ``this`` but its last."""
 
-    def shift(_: Any, this: Any, after: Any) -> Any:
-        n = this.count
-        taken = ir.Constant(ir.VectorType(_I32, n), [first(n) + i for i in range(n)])
-        bits = ir.VectorType(ir.IntType(this.dtype.bitwidth), n)
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        taken = [this.count - 1 + i for i in range(this.count)]
+        return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(_I32, this.count), taken))
 
-        def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            # As whole numbers: for those the compiler knows a quicker way.
-            a, b = (builder.bitcast(arg, bits) for arg in args)
-            return builder.bitcast(builder.shuffle_vector(a, b, taken), args[0].type)
-
-        return this(this, after), code
-
-    shift.__doc__ = doc
-    return intrinsic(shift)
-
-
-behind = _shift(lambda n: n - 1, "(last, this): what stands one place before.")
+    return this(last, this), code
