@@ -46,6 +46,12 @@ def _off(found, expected) -> float:
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30))
 
 
+def _dot(a, b):
+    """Their inner product as float64 gives it: single precision anywhere would be told apart."""
+    terms = a.astype(float) * b.astype(float)
+    return pytest.approx(terms.sum(), abs=1e-14 * np.abs(terms).sum())
+
+
 @settings(max_examples=25, deadline=None)
 @given(SIDES, SIDES, st.integers(1, 40), st.sampled_from((0.0, 0.6, 0.95)), st.booleans())
 @example(3, 2, 7, 0.6, True)  # nodes that fill the lanes, of 4, 8 or 16 numbers
@@ -66,6 +72,7 @@ def test_endings_are_what_they_say(nz: int, ny: int, nx: int, void: float, cubes
     bend = bricks.bent(u, *brick, out)
     assert _off(out, force) < 1e-5
     assert bend == pytest.approx((u64 * force).sum(), rel=1e-5, abs=1e-6)
+    assert bend == _dot(out, u)
 
     out = np.full_like(u, np.nan)
     bricks.unbalanced(u, *brick, b, inverse, out)
@@ -83,6 +90,7 @@ def test_endings_are_what_they_say(nz: int, ny: int, nx: int, void: float, cubes
     assert _off(out, expected) < 1e-5
     size = np.abs(expected * b64).sum()
     assert dot == pytest.approx((expected * b64).sum(), abs=1e-5 * size)
+    assert dot == _dot(out, b)
 
 
 def test_without_a_weight_for_the_last_step_none_is_read() -> None:

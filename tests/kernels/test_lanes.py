@@ -15,18 +15,21 @@ BEYOND = -7.0
 @njit
 def _copy_some(given, out, at, count) -> None:
     source, target = lanes.start(given, (1,)), lanes.start(out, (1,))
-    lanes.write_some(target, at, count, lanes.read_some(source, at, count))
+    like = lanes.everywhere(given[0, 0])
+    lanes.write_some(target, at, count, lanes.read_some(like, source, at, count))
 
 
 @njit
 def _masked_then_whole(given, out, count) -> None:
-    lanes.write(lanes.start(out, (0,)), 0, lanes.read_some(lanes.start(given, (0,)), 0, count))
+    like = lanes.everywhere(given[0, 0])
+    some = lanes.read_some(like, lanes.start(given, (0,)), 0, count)
+    lanes.write(lanes.start(out, (0,)), 0, some)
 
 
 @njit
 def _reckon(a, b, out) -> None:
-    p, q = lanes.start(a, (0,)), lanes.start(b, (0,))
-    x, y = lanes.read(p, 0), lanes.read(q, 0)
+    p, q, like = lanes.start(a, (0,)), lanes.start(b, (0,)), lanes.everywhere(a[0, 0])
+    x, y = lanes.read(like, p, 0), lanes.read(like, q, 0)
     lanes.write(lanes.start(out, (0,)), 0, x + y)
     lanes.write(lanes.start(out, (1,)), 0, x - y)
     lanes.write(lanes.start(out, (2,)), 0, x * y)
@@ -37,8 +40,29 @@ def _reckon(a, b, out) -> None:
 
 @njit
 def _asked(a) -> tuple:
-    x = lanes.read(lanes.start(a, (0,)), 0)
+    x = lanes.read(lanes.everywhere(a[0, 0]), lanes.start(a, (0,)), 0)
     return lanes.abreast(a), lanes.any_of(x), lanes.total(x)
+
+
+@njit
+def _last_alone(a, b, out, at) -> None:
+    """The last number of a row of ``a`` times the one at ``at`` in ``b``, put there in ``out``."""
+    x = lanes.last_of(lanes.read(lanes.everywhere(a[0, 0]), lanes.start(a, (0,)), 0))
+    target = lanes.start(out, (0,))
+    lanes.write_some(target, at, 1, x * lanes.read_some(x, lanes.start(b, (0,)), at, 1))
+    lanes.write(target, at + 1, x + lanes.read(x, lanes.start(b, (0,)), at + 1))
+
+
+@njit
+def _product_in_double(a, b) -> float:
+    p, q, like = lanes.start(a, (0,)), lanes.start(b, (0,)), lanes.everywhere(a[0, 0])
+    x, y = lanes.in_double(lanes.read(like, p, 0)), lanes.in_double(lanes.read(like, q, 0))
+    return lanes.total(x * y)
+
+
+@njit
+def _begun(a) -> None:
+    lanes.start(a, (0,))
 
 
 def _count(kind) -> int:
@@ -95,8 +119,34 @@ def test_what_is_asked_of_all_lanes(kind) -> None:
     assert _asked(a)[2] == n * (n - 1) / 2
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_number_goes_on_alone(kind) -> None:
+    n = _count(kind)
+    a, b = np.random.default_rng(1).standard_normal((2, 1, 2 * n)).astype(kind)
+    for at in range(2 * n - 1):
+        out = np.full_like(b, BEYOND)
+        _last_alone(a, b, out, at)
+        expected = np.full_like(b, BEYOND)
+        expected[0, at] = a[0, n - 1] * b[0, at]
+        expected[0, at + 1] = a[0, n - 1] + b[0, at + 1]
+        assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_in_double_lose_nothing_of_single_ones(kind) -> None:
+    n = _count(kind)
+    a, b = np.random.default_rng(2).standard_normal((2, 1, n)).astype(kind)
+    exact = float((a.astype(float) * b.astype(float)).sum())
+    assert _product_in_double(a, b) == pytest.approx(exact, rel=1e-15)
+    # What single precision would round off: one and very little.
+    a[:], b[:] = 0.0, 1.0
+    a[0, 0], a[0, n - 1] = 1.0, 2.0**-40
+    assert _product_in_double(a, b) == 1.0 + 2.0**-40
+
+
 def test_a_row_is_named_by_all_indices_but_the_last() -> None:
+    _begun(np.zeros((1, 16)))
     with pytest.raises(Exception, match="start"):
-        _asked(np.zeros((1, 2, 16)))
+        _begun(np.zeros((1, 2, 16)))
     with pytest.raises(Exception, match="start"):
-        _asked(np.zeros((16, 2)).T)  # not one number after another
+        _begun(np.zeros((16, 2)).T)  # not one number after another

@@ -25,6 +25,8 @@ from trocar.kernels.lanes import (
     any_of,
     behind,
     everywhere,
+    in_double,
+    last_of,
     read,
     read_some,
     start,
@@ -58,23 +60,23 @@ def ranges_of(shape: tuple[int, ...]) -> int:
 
 
 @njit(forceinline=True, error_model="numpy")
-def _sums(u: Any, plane: Any, row: Any, x: Any, nodes: Any) -> Any:
+def _sums(m: Any, u: Any, plane: Any, row: Any, x: Any, nodes: Any) -> Any:
     """At the nodes from x on: ss, sd, ds and dd of four rows of nodes."""
-    p, q = read_some(u, x, nodes), read_some(u, plane + x, nodes)
+    p, q = read_some(m, u, x, nodes), read_some(m, u, plane + x, nodes)
     t0, d0 = p + q, q - p
-    p, q = read_some(u, row + x, nodes), read_some(u, plane + row + x, nodes)
+    p, q = read_some(m, u, row + x, nodes), read_some(m, u, plane + row + x, nodes)
     t, d = p + q, q - p
     return t0 + t, t - t0, d0 + d, d - d0
 
 
 @njit(forceinline=True, error_model="numpy")
-def _modes(u: Any, plane: Any, row: Any, x: Any, nodes: Any) -> Any:
+def _modes(m: Any, u: Any, plane: Any, row: Any, x: Any, nodes: Any) -> Any:
     """The modes x, y, xy, z, xz, yz, xyz of the voxels from x on.
 
     Nodes are read twice, in place and one further along: that is quicker than to shift them.
     """
-    ss, sd, ds, dd = _sums(u, plane, row, x, nodes)
-    ss1, sd1, ds1, dd1 = _sums(u, plane, row, x + 1, nodes - 1)
+    ss, sd, ds, dd = _sums(m, u, plane, row, x, nodes)
+    ss1, sd1, ds1, dd1 = _sums(m, u, plane, row, x + 1, nodes - 1)
     return ss1 - ss, sd + sd1, sd1 - sd, ds + ds1, ds1 - ds, dd + dd1, dd1 - dd
 
 
@@ -149,8 +151,8 @@ def _law(
 
 
 @njit(forceinline=True, error_model="numpy")
-def _ends_at(a: Any, k: Any, j: Any, u: Any, b: Any, inverse: Any, out: Any) -> Any:
-    at = a, k, j
+def _ends_at(a: Any, k: Any, u: Any, b: Any, inverse: Any, out: Any) -> Any:
+    at = a, k, 0
     return start(u, at), start(b, at), start(inverse, at), start(out, at)
 
 
@@ -162,24 +164,24 @@ def _become(value: Any, x: Any, here: Any, end: Any, at: Any, dot: Any) -> Any:
     if how == _NONE:
         return dot
     if how == _BENT:
-        dot = dot + value * read_some(u, x, here)
+        dot = dot + in_double(value) * in_double(read_some(value, u, x, here))
     elif how != _PLAIN:
-        load, free = read_some(b, x, here), read_some(inverse, x, here)
+        load, free = read_some(value, b, x, here), read_some(value, inverse, x, here)
         value = load - value
         if how == _REST:
             value = where(free, value)
         else:
-            value = weight * free * value + keep * read_some(u, x, here)
+            value = weight * free * value + keep * read_some(value, u, x, here)
             if how == _ONWARD:
-                value = value - again * read_some(out, x, here)
-                dot = dot + value * load
+                value = value - again * read_some(value, out, x, here)
+                dot = dot + in_double(value) * in_double(load)
     write_some(out, x, here, value)
     return dot
 
 
 @njit(forceinline=True, error_model="numpy")
 def _scatter(
-    s: Any, carry: Any, g: Any, before: Any, x: Any, here: Any, end: Any, at: Any, dot: Any
+    s: Any, carry: Any, g: Any, before: Any, i: Any, here: Any, end: Any, at: Any, dot: Any
 ) -> Any:  # fmt: skip
     """Back along x, y and z; gives what the voxels do to their far nodes, and the dot.
 
@@ -188,7 +190,7 @@ def _scatter(
     """
     far = g[0], g[1] + g[2], g[3] + g[4], g[5] + g[6]
     dot = _spread(
-        s, carry, x, here, end, at, dot,
+        s, carry, i, here, end, at, dot,
         behind(before[0], far[0]) - g[0],
         behind(before[1], far[1]) + (g[1] - g[2]),
         behind(before[2], far[2]) + (g[3] - g[4]),
@@ -199,11 +201,11 @@ def _scatter(
 
 @njit(forceinline=True, error_model="numpy")
 def _pass(
-    s: Any, carry: Any, none: Any, before: Any, x: Any, here: Any, end: Any, at: Any, dot: Any
+    s: Any, carry: Any, none: Any, before: Any, i: Any, here: Any, end: Any, at: Any, dot: Any
 ) -> Any:  # fmt: skip
     """The same over void."""
     dot = _spread(
-        s, carry, x, here, end, at, dot,
+        s, carry, i, here, end, at, dot,
         behind(before[0], none), behind(before[1], none), behind(before[2], none),
         behind(before[3], none),
     )  # fmt: skip
@@ -212,29 +214,31 @@ def _pass(
 
 @njit(forceinline=True, error_model="numpy")
 def _spread(
-    s: Any, carry: Any, x: Any, here: Any, end: Any, at: Any, dot: Any, ss: Any, sd: Any, ds: Any,
+    s: Any, carry: Any, i: Any, here: Any, end: Any, at: Any, dot: Any, ss: Any, sd: Any, ds: Any,
     dd: Any,
 ) -> Any:  # fmt: skip
-    t = read(s, x) + (ss - sd)
-    d = read(s, _STRIDE + x) + (ds - dd)
+    x, waits, node, _ = i
+    t = read(ss, s, x) + (ss - sd)
+    d = read(ss, s, _STRIDE + x) + (ds - dd)
     write(s, x, ss + sd)
     write(s, _STRIDE + x, ds + dd)
-    value = read(carry, x) + (t - d)
-    write(carry, x, t + d)
-    return _become(value, x, here, end, at, dot)
+    value = read(ss, carry, waits) + (t - d)
+    write(carry, waits, t + d)
+    return _become(value, node, here, end, at, dot)
 
 
 @njit(forceinline=True, error_model="numpy")
-def _chunk(i: Any, here: Any, step: Any, law: Any, end: Any, at: Any, state: Any) -> Any:
+def _chunk(i: Any, here: Any, law: Any, end: Any, at: Any, state: Any) -> Any:
     """As many voxels of a row as go side by side, of which ``here`` nodes are left."""
     none, third, az, ay, ax, cubes = law
     (sz, sy, sx), (cz, cy, cx), plane, row, (lame, shear), (oz, oy, ox) = at
     fz, fy, fx, dot = state
-    m = read_some(shear, i, here - 1)
+    _, _, node, voxel = i
+    m = read_some(none, shear, voxel, here - 1)
     if any_of(m):
-        l = read_some(lame, i, here - 1)
-        zs, ys = _modes(oz[0], plane, row, i, here), _modes(oy[0], plane, row, i, here)
-        xs = _modes(ox[0], plane, row, i, here)
+        l = read_some(none, lame, voxel, here - 1)
+        zs, ys = _modes(m, oz[0], plane, row, node, here), _modes(m, oy[0], plane, row, node, here)
+        xs = _modes(m, ox[0], plane, row, node, here)
         if cubes:
             gz, gy, gx = _law_of_cubes(l, m, third, zs, ys, xs)
         else:
@@ -250,35 +254,55 @@ def _chunk(i: Any, here: Any, step: Any, law: Any, end: Any, at: Any, state: Any
 
 
 @njit(forceinline=True, error_model="numpy")
-def _row(
-    rows: Any, carry: Any, u: Any, lame: Any, shear: Any, cubes: Any, ratio: Any, ends: Any,
-    b: Any, inverse: Any, out: Any, k: Any, j: Any,
+def _last_node(i: Any, end: Any, at: Any, state: Any) -> Any:
+    """The node after the last voxel, when it stands alone: as many lanes again would cost more."""
+    (sz, sy, sx), (cz, cy, cx), _, _, _, (oz, oy, ox) = at
+    fz, fy, fx, dot = state
+    end = end[0], last_of(end[1]), last_of(end[2]), last_of(end[3])
+    fz = last_of(fz[0]), last_of(fz[1]), last_of(fz[2]), last_of(fz[3])
+    fy = last_of(fy[0]), last_of(fy[1]), last_of(fy[2]), last_of(fy[3])
+    fx = last_of(fx[0]), last_of(fx[1]), last_of(fx[2]), last_of(fx[3])
+    dot = _spread(sz, cz, i, 1, end, oz, dot, fz[0], fz[1], fz[2], fz[3])
+    dot = _spread(sy, cy, i, 1, end, oy, dot, fy[0], fy[1], fy[2], fy[3])
+    return _spread(sx, cx, i, 1, end, ox, dot, fx[0], fx[1], fx[2], fx[3])
+
+
+@njit(forceinline=True, error_model="numpy")
+def _slab(
+    rows: Any, carry: Any, u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any,
+    inverse: Any, out: Any, k: Any,
 ) -> float:  # fmt: skip
-    """One row of voxels, from the row of nodes beyond it to K u at the row before it."""
+    """One slab of voxels but the row of nodes at its end: K u at the plane of nodes before it."""
     one = u.dtype.type(1.0)
+    cubes = ratio[0] == one and ratio[1] == one and ratio[2] == one
     none, third = everywhere(u.dtype.type(0.0)), everywhere(one / u.dtype.type(3.0))
     law = none, third, everywhere(ratio[0]), everywhere(ratio[1]), everywhere(ratio[2]), cubes
     end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
-    s = start(rows, (0, 0)), start(rows, (1, 0)), start(rows, (2, 0))
     at = (
-        s, (start(carry, (0, j)), start(carry, (1, j)), start(carry, (2, j))),
-        u.shape[2] * u.shape[3], u.shape[3], (start(lame, (k, j)), start(shear, (k, j))),
+        (start(rows, (0, 0)), start(rows, (1, 0)), start(rows, (2, 0))),
+        (start(carry, (0, 0)), start(carry, (1, 0)), start(carry, (2, 0))),
+        u.shape[2] * u.shape[3], u.shape[3], (start(lame, (k, 0)), start(shear, (k, 0))),
         (
-            _ends_at(0, k, j, u, b, inverse, out), _ends_at(1, k, j, u, b, inverse, out),
-            _ends_at(2, k, j, u, b, inverse, out),
+            _ends_at(0, k, u, b, inverse, out), _ends_at(1, k, u, b, inverse, out),
+            _ends_at(2, k, u, b, inverse, out),
         ),
     )  # fmt: skip
-    n, step = u.shape[3], abreast(u)
-    nones = none, none, none, none
-    state = nones, nones, nones, none
-    i = 0
-    while i + step < n:
-        state = _chunk(i, step + 1, step, law, end, at, state)
-        i += step
-    while i < n:
-        state = _chunk(i, n - i, step, law, end, at, state)
-        i += step
-    return np.float64(total(state[3]))
+    n, wide, step = u.shape[3], carry.shape[2], abreast(u)
+    nones, dot, alone = (none, none, none, none), in_double(none), in_double(last_of(none))
+    for j in range(lame.shape[1]):
+        state = nones, nones, nones, dot
+        waits, node, voxel, x = j * wide, j * n, j * (n - 1), 0
+        while x + step < n:
+            i = x, waits + x, node + x, voxel + x
+            state = _chunk(i, step + 1, law, end, at, state)
+            x += step
+        fz, fy, fx, dot = state
+        i = x, waits + x, node + x, voxel + x
+        if n - x == 1:
+            alone = _last_node(i, end, at, (fz, fy, fx, alone))
+        else:
+            _, _, _, dot = _chunk(i, n - x, law, end, at, state)
+    return float(total(dot) + total(alone))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -288,12 +312,13 @@ def _last_row(
     """The same where no voxels lie beyond: that row of ``sums`` is K u."""
     n, step = u.shape[3], abreast(u)
     end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
-    dot = everywhere(u.dtype.type(0.0))
+    none = everywhere(u.dtype.type(0.0))
+    dot = in_double(none)
     for a in range(3):
-        at, s = _ends_at(a, k, j, u, b, inverse, out), start(sums, (a, row))
+        at, s = _ends_at(a, k, u, b, inverse, out), start(sums, (a, row))
         for x in range(0, n, step):
-            dot = _become(read(s, x), x, n - x, end, at, dot)
-    return np.float64(total(dot))
+            dot = _become(read(none, s, x), j * n + x, n - x, end, at, dot)
+    return float(total(dot))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -306,7 +331,6 @@ def _product_planes(
     carry = np.zeros((3, u.shape[2], u.shape[3] + abreast(u)), u.dtype)
     nz, ny, nx = lame.shape
     n, dot = nx + 1, 0.0
-    cubes = ratio[0] == ratio[2] and ratio[1] == ratio[2] and ratio[2] == 1.0
     for k in range(max(first - 1, 0), min(last, nz)):
         for a in range(3):
             s = rows[a]
@@ -314,10 +338,7 @@ def _product_planes(
                 s[0, x] = 0.0
                 s[1, x] = 0.0
         this = (ends[0] if k >= first else _NONE, ends[1], ends[2], ends[3])
-        for j in range(ny):
-            dot += _row(
-                rows, carry, u, lame, shear, cubes, ratio, this, b, inverse, out, k, j
-            )  # fmt: skip
+        dot += _slab(rows, carry, u, lame, shear, ratio, this, b, inverse, out, k)
         for a in range(3):
             s, up = rows[a], carry[a, ny]
             for x in range(n):
@@ -364,7 +385,7 @@ def product(u: Any, lame: Any, shear: Any, ratio: Any, out: Any) -> None:
 
 
 def bent(u: Any, lame: Any, shear: Any, ratio: Any, out: Any) -> float:
-    """out = K u, and u . K u: rows in the precision of u, their sum in float64."""
+    """out = K u, and u . K u, which is added up in float64."""
     return _multiplied(_BENT, u, lame, shear, ratio, out, u, u)
 
 

@@ -406,8 +406,8 @@ def _noise(b: Any, inverse: Any) -> None:
 def _join(before: Any, here: Any, after: Any, out: Any, n: Any, step: Any, half: Any) -> None:
     """Three rows of n numbers into one, with the weights 1/2, 1, 1/2; past its end are zeros."""
     for x in range(0, n, step):
-        beside = read_some(before, x, n - x) + read_some(after, x, n - x)
-        write(out, x, read_some(here, x, n - x) + half * beside)
+        beside = read_some(half, before, x, n - x) + read_some(half, after, x, n - x)
+        write(out, x, read_some(half, here, x, n - x) + half * beside)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -444,7 +444,8 @@ def _restrict_planes(r: Any, out: Any, first: int, last: int) -> None:
 def _halfway(one: Any, other: Any, out: Any, n: Any, step: Any, half: Any) -> None:
     """The mean of two rows of n numbers."""
     for x in range(0, n, step):
-        write(out, x, half * (read_some(one, x, n - x) + read_some(other, x, n - x)))
+        both = read_some(half, one, x, n - x) + read_some(half, other, x, n - x)
+        write(out, x, half * both)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -468,8 +469,8 @@ def _prolong_planes(coarse: Any, x: Any, inverse: Any, first: int, last: int) ->
                     wide[2 * i + 1] = half * (line[i] + line[i + 1])
                 row, free, more = start(x, (a, k, j)), start(inverse, (a, k, j)), start(t, (1,))
                 for i in range(0, n, step):
-                    add = where(read_some(free, i, n - i), read(more, i))
-                    write_some(row, i, n - i, read_some(row, i, n - i) + add)
+                    add = where(read_some(halves, free, i, n - i), read(halves, more, i))
+                    write_some(row, i, n - i, read_some(halves, row, i, n - i) + add)
     t[0, 0] = plane[0, 0]  # an array is let go after its last use in sight
 
 

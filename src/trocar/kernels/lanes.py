@@ -36,11 +36,11 @@ WIDTH = _width()
 
 
 class Lanes(types.Type):  # type: ignore[misc]
-    """So many numbers side by side."""
+    """So many numbers side by side: ``count``, or as many as go through one instruction."""
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: Any, count: int = 0) -> None:
         self.dtype = dtype
-        self.count = WIDTH * 8 // dtype.bitwidth
+        self.count = count or WIDTH * 8 // dtype.bitwidth
         super().__init__(name=f"Lanes({dtype} x {self.count})")
 
 
@@ -123,15 +123,14 @@ def everywhere(_: Any, value: Any) -> Any:
 
 
 @intrinsic  # type: ignore[misc]
-def read(_: Any, start: Any, i: Any) -> Any:
-    """The numbers from place ``i``."""
-    lanes = Lanes(start.dtype)
+def read(_: Any, like: Any, start: Any, i: Any) -> Any:
+    """The numbers from place ``i``, as many as ``like`` has."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = _place(builder, args[0], args[1], context.get_value_type(lanes))
+        at = _place(builder, args[1], args[2], context.get_value_type(like))
         return builder.load(at, align=start.dtype.bitwidth // 8)
 
-    return lanes(start, types.intp), code
+    return like(like, start, types.intp), code
 
 
 @intrinsic  # type: ignore[misc]
@@ -171,20 +170,19 @@ def _called(
 
 
 @intrinsic  # type: ignore[misc]
-def read_some(_: Any, start: Any, i: Any, count: Any) -> Any:
-    """The first ``count`` of the numbers from place ``i``, and 0; beyond them nothing is read."""
-    lanes = Lanes(start.dtype)
+def read_some(_: Any, like: Any, start: Any, i: Any, count: Any) -> Any:
+    """The same, but the first ``count`` of them and then 0; beyond them nothing is read."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector, size = context.get_value_type(lanes), start.dtype.bitwidth // 8
-        at = _place(builder, args[0], args[1], vector)
-        with builder.if_else(_all(builder, lanes, args[2])) as (all_of, some):
+        vector, size = context.get_value_type(like), start.dtype.bitwidth // 8
+        at = _place(builder, args[1], args[2], vector)
+        with builder.if_else(_all(builder, like, args[3])) as (all_of, some):
             with all_of:
                 whole, here = builder.load(at, align=size), builder.block
             with some:
-                wanted, align = _wanted(builder, lanes, args[2]), ir.Constant(_I32, size)
+                wanted, align = _wanted(builder, like, args[3]), ir.Constant(_I32, size)
                 part = _called(
-                    builder, f"llvm.masked.load.v{lanes.count}f{size * 8}.p0", vector,
+                    builder, f"llvm.masked.load.v{like.count}f{size * 8}.p0", vector,
                     [at, align, wanted, ir.Constant(vector, None)],
                 )  # fmt: skip
                 there = builder.block
@@ -193,7 +191,7 @@ def read_some(_: Any, start: Any, i: Any, count: Any) -> Any:
         out.add_incoming(part, there)
         return out
 
-    return lanes(start, types.intp, types.intp), code
+    return like(like, start, types.intp, types.intp), code
 
 
 @intrinsic  # type: ignore[misc]
@@ -243,6 +241,18 @@ def total(_: Any, lanes: Any) -> Any:
 
 
 @intrinsic  # type: ignore[misc]
+def in_double(_: Any, lanes: Any) -> Any:
+    """The same numbers in float64, as many of them: they may take two instructions."""
+    double = Lanes(types.float64, lanes.count)
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        vector = context.get_value_type(double)
+        return args[0] if args[0].type == vector else builder.fpext(args[0], vector)
+
+    return double(lanes), code
+
+
+@intrinsic  # type: ignore[misc]
 def any_of(_: Any, lanes: Any) -> Any:
     """Is any of the numbers other than 0?"""
 
@@ -263,3 +273,17 @@ def behind(_: Any, last: Any, this: Any) -> Any:
         return builder.shuffle_vector(*args, ir.Constant(ir.VectorType(_I32, this.count), taken))
 
     return this(last, this), code
+
+
+@intrinsic  # type: ignore[misc]
+def last_of(_: Any, lanes: Any) -> Any:
+    """The last of the numbers, as lanes that are one."""
+    one = Lanes(lanes.dtype, 1)
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        none = ir.Constant(args[0].type, ir.Undefined)
+        return builder.shuffle_vector(
+            args[0], none, ir.Constant(ir.VectorType(_I32, 1), [lanes.count - 1])
+        )
+
+    return one(lanes), code
