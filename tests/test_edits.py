@@ -424,6 +424,7 @@ def test_the_search_of_an_outline_is_the_plan_of_the_whole() -> None:
 # --- a lesion is corrected ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_lesion_that_was_corrected_is_measured_again_with_its_needles() -> None:
     none = Refusal(route="posterolateral left", reason="too narrow", candidates=9)
     planned = replace(found(), plan=replace(found().plan, refusals=(none,)))
@@ -598,6 +599,7 @@ def test_a_route_that_cannot_be_used_has_no_skin() -> None:
 # --- two plans ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_person_s_needle_takes_no_route_from_the_search() -> None:
     """However many of one's own there are, each route that has a needle keeps its best."""
     own = found().plan.options[0]
@@ -624,6 +626,7 @@ def unsafe() -> Planned:
     return edits.with_needle(planned, one)
 
 
+@pytest.mark.slow
 def test_a_needle_that_must_not_go_in_stops_what_goes_in_through_it() -> None:
     planned = unsafe()
     assert planned.plan.verdict == "stop"

@@ -48,6 +48,7 @@ def test_the_best_needle_is_safe_by_the_true_anatomy(
     assert bool(patient.labels.mask("vertebrae_L3").holds(best.target_mm))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_plan(patient: Phantom, planned: pathway.Planned) -> None:
     again = plan(patient)
     for a, b in zip(planned.plan.options, again.plan.options, strict=True):
@@ -93,6 +94,7 @@ def test_a_failure_leaves_the_older_sheet_as_it_was(
     assert [p.name for p in tmp_path.iterdir()] == ["case"]
 
 
+@pytest.mark.slow
 def test_progress_never_runs_backwards(patient: Phantom) -> None:
     told: list[float] = []
     plan(patient, lambda step, fraction: told.append(fraction))

@@ -115,6 +115,7 @@ def test_l1_of_set_04_has_a_transpedicular_plan_with_true_margins(
         assert all(m.verdict != "stop" for m in option.margins)
 
 
+@pytest.mark.slow
 def test_l1_of_set_03_without_a_visible_lesion_is_planned_into_a_ball(data: Path) -> None:
     folder = data / "03_t9_l3_lidc0001"
     scan = read_scan(folder / "ct.nii.gz")
@@ -153,6 +154,7 @@ def planned_from_click(scan: Scan, site: str, inside_mm: np.ndarray) -> pathway.
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "site", "where"),
     [
@@ -210,6 +212,7 @@ def test_the_nail_of_set_01_is_reported_and_not_planned_through(data: Path) -> N
     assert_metal_is_said_and_avoided(planned)
 
 
+@pytest.mark.slow
 def test_the_metal_of_set_14_is_reported_and_not_planned_through(data: Path) -> None:
     scan = read_scan(data / "14_thoracic_metal_contrast_totalseg" / "ct.nii.gz")
     inside = np.array([-7.2, -113.2, 675.2])  # in a thoracic body, found by eye

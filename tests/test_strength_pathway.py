@@ -105,6 +105,7 @@ def test_a_bone_and_its_cement_are_read_from_files(
     assert record["run"]["parameters"]["interval"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_sheet")
 def test_the_folder_of_a_plan_gives_bone_and_lesion(
     patient: dict[str, Path], cement: Path, tmp_path: Path

@@ -270,6 +270,7 @@ def test_real_canal_holds_the_cord_and_foramina_lie_between_pedicles(
     assert not a.missing
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_heights_of_set_01_against_the_published_report(
     lumbar: tuple[Volume, Labels],

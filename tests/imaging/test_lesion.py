@@ -87,6 +87,7 @@ def test_one_click_on_thin_and_thick_slices(name: str, slice_mm: float) -> None:
     assert lesion.volume_ml == pytest.approx(p.truth.lesion_ml, rel=0.10)
 
 
+@pytest.mark.slow
 def test_the_outline_does_not_depend_on_where_in_the_lesion_the_click_falls() -> None:
     p, anatomy = _made("vertebra_l3", noise_hu=20.0)
     first = find_lesion(p.ct, anatomy, click_mm=p.click_mm).mask
@@ -97,6 +98,7 @@ def test_the_outline_does_not_depend_on_where_in_the_lesion_the_click_falls() ->
         assert _dice(first, again) > 0.98
 
 
+@pytest.mark.slow
 def test_epidural_tumour_is_followed_out_of_the_bone_and_no_farther() -> None:
     p, anatomy = _made("vertebra_l3", soft_tissue=True)
     lesion = find_lesion(p.ct, anatomy, click_mm=p.click_mm)
@@ -115,6 +117,7 @@ def test_tumour_in_muscle_of_its_own_density_is_not_guessed_at_but_said() -> Non
     assert any("cannot be told" in str(f) for f in lesion.findings)
 
 
+@pytest.mark.slow
 def test_a_blastic_lesion_is_called_so_and_healthy_bone_is_no_lesion() -> None:
     p, anatomy = _made("femur", noise_hu=20.0)
     values = p.ct.values.copy()
@@ -263,6 +266,7 @@ def test_a_lesion_in_the_canal_and_at_the_edge_is_told() -> None:
 # --- a real patient ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_set_04_from_one_click(data: Path) -> None:
     """Dice >= 0.85 and volume within 10 % of the truth, wherever in the lesion the click falls."""

@@ -74,6 +74,7 @@ def resistance(n: int, h_m: float, way: tuple[float, ...], off: tuple[float, ...
     return 20.0 / float(tissue.solve([20.0]).current_a[0])
 
 
+@pytest.mark.slow
 def test_a_needle_electrode_resists_alike_in_every_direction() -> None:
     ways = [(1, 0, 0), (1, 1, 0), (1, 1, 1), (3, 2, 1)]
     offs = [(0, 0, 0), (0.5, 0.5, 0.5), (0.1, 0.2, 0.3), (0.3, 0.1, 0.2)]

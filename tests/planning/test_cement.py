@@ -304,6 +304,7 @@ def test_nothing_is_safe_where_the_canal_is_unknown(toy_vertebra: Toy) -> None:
 # --- any plan -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     target=st.one_of(st.none(), st.floats(0.2, 40.0)),

@@ -392,6 +392,7 @@ def cement_parts(parts: dict[str, Any], option: Any) -> dict[str, Any]:
             "plan": plan, "injection": injection, "forecast": None, "viewer": False}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cement", "result"])
 def test_a_cement_sheet_takes_a_strength_and_is_the_same_without(
     kind, parts, sheet, tmp_path

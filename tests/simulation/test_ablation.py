@@ -167,6 +167,7 @@ def test_heat_that_goes_in_is_heat_that_is_there(box: Bone) -> None:
     assert course.body.heat_j == pytest.approx(20.0, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_colder_first_then_lethal(box: Bone) -> None:
     froze = run(box, plan_of(placed((0, -8, 0), device=CRYO, depth=40.0), seconds=240.0))
     low = froze.lowest_c.values
@@ -265,6 +266,7 @@ def test_what_was_not_identified_is_never_ok(make_bone: Any) -> None:
             assert f"foramen_{side}_{level}" in dose.unknown  # though nobody said they were missing
 
 
+@pytest.mark.slow
 def test_skin_is_watched_where_the_image_shows_it(box: Bone) -> None:
     """The body ends 4 mm in front of a needle that freezes: frost."""
     ct, anatomy, lesion = box

@@ -47,6 +47,7 @@ def heated(make_bone: Make) -> Callable[..., CementHeat]:
     return run
 
 
+@pytest.mark.slow
 def test_the_middle_is_as_hot_as_in_cadavers_and_animals(heated: Callable[..., CementHeat]) -> None:
     # T25 and T26: pig, centre 68.1 and 77.3; T27: cadaver, 6 and 10 ml, centre 49 to 112 degC.
     assert 60 < heated(2.0).cement_peak_c < 85
@@ -61,12 +62,14 @@ def test_a_small_mass_warms_bone_as_in_the_goat(heated: Callable[..., CementHeat
     assert small.structures_c["spinal_canal"] == pytest.approx(37.0, abs=0.5)
 
 
+@pytest.mark.slow
 def test_the_canal_stays_as_cool_as_measured(heated: Callable[..., CementHeat]) -> None:
     # T27: 25 vertebrae, canal at most 43.2; cadaver, 6 to 10 ml, canal 39 to 57 degC.
     assert 38.0 < heated(4.0).structures_c["spinal_canal"] <= 43.2
     assert 39.0 <= heated(8.0, 3.0).structures_c["spinal_canal"] <= 57.0
 
 
+@pytest.mark.slow
 def test_more_cement_and_nearer_cement_is_hotter(heated: Callable[..., CementHeat]) -> None:
     rows = [heated(ml) for ml in (0.8, 2.0, 4.0, 8.0)]
     for name in ("cement_peak_c", "interface_peak_c", "dead_bone_ml"):

@@ -280,6 +280,7 @@ def test_a_forecast_is_the_same_for_a_seed_and_any_threads(
     assert any((one.drawn[k] != other.drawn[k]).any() for k in one.drawn)
 
 
+@pytest.mark.slow
 def test_a_forecast_counts_leaks_by_compartment_and_volume(
     make_bone: Make, make_plan: Make
 ) -> None:

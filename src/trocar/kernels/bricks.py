@@ -56,6 +56,7 @@ def ranges_of(shape: tuple[int, ...]) -> int:
 # them stays in registers until nothing more comes: the far nodes along x wait for the next chunk,
 # the far row along y in ``rows`` (sum and difference along z, _STRIDE apart), the far plane in
 # ``carry``. A void chunk only hands on what waits. What becomes of K u is decided there and then.
+# A place ``i`` is four: in the row, in the plane that waits, among that plane's nodes and voxels.
 # In ss, sd, ds and dd the first letter is the sum or difference along z, the second along y.
 
 
