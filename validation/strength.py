@@ -33,7 +33,8 @@ from trocar.model.space import Float, Mask, Volume
 from trocar.model.strength import Bearing, Strength
 from trocar.phantom import make
 from trocar.simulation.bone_model import Constants
-from trocar.simulation.strength import HEIGHT, PISTOIA, STRAIN, bone_strength
+from trocar.simulation.bone_press import HEIGHT, PISTOIA, STRAIN
+from trocar.simulation.strength import bone_strength
 
 Bool = NDArray[np.bool_]
 
