@@ -209,6 +209,7 @@ def test_what_is_not_known_is_not_ok(change, parts, sheet, tmp_path) -> None:
     html = written(tmp_path, parts, **more)
     assert 'class="verdict unknown"' in html
     assert said in plain(html)
+    assert said in plain(html.partition('id="warnings"')[0])  # beside the word itself
 
 
 def test_with_cement_found_that_is_what_is_spoken_of(parts, sheet, tmp_path) -> None:

@@ -93,17 +93,13 @@ def _headline(plan: AblationPlan, dose: ThermalDose, t: Speaker) -> str:
         if n == 1
         else t("{n} applicators, {minutes:g} min", n=n, minutes=_minutes(plan.seconds))
     )
-    return f"{many}{_colon(t)}{_killed(dose, t)}"
+    return f"{many}{t.colon}{_killed(dose, t)}"
 
 
 def _killed(dose: ThermalDose, t: Speaker) -> str:
     if dose.lesion_covered is None:
         return t("how much of the lesion dies is unknown")
     return t("{covered:.0f} % of the lesion dies", covered=_PERCENT * dose.lesion_covered)
-
-
-def _colon(t: Speaker) -> str:
-    return ": " if t.language == "en" else "："
 
 
 def _comma(t: Speaker) -> str:
@@ -126,7 +122,7 @@ def _details(search: AblationSearch, t: Speaker) -> tuple[str, ...]:
     plan, dose = search.plan, search.dose
     out = [_applicator(k, p, t) for k, p in enumerate(plan.applicators, start=1)]
     steps = _comma(t).join(_phase(p, t) for p in plan.phases)
-    out.append(f"{t('Protocol')}{_colon(t)}{steps}{_end(t)}")
+    out.append(f"{t('Protocol')}{t.colon}{steps}{_end(t)}")
     out += [_protection(g, t) for g in plan.protections]
     out.append(_covered(plan, dose, t))
     out.append(
@@ -142,7 +138,7 @@ def _details(search: AblationSearch, t: Speaker) -> tuple[str, ...]:
         else t("Dead in all: {ml}; ice: {ice}.", ml=_ml(dose.dead_ml), ice=_ml(dose.ice_ml))
     )
     if search.suggested is not None:
-        out.append(f"{t('Suggested change')}{_colon(t)}{_becomes(search.suggested, t)}")
+        out.append(f"{t('Suggested change')}{t.colon}{_becomes(search.suggested, t)}")
     return tuple(out)
 
 
@@ -349,7 +345,7 @@ def _limits(dose: ThermalDose, t: Speaker) -> list[dict[str, Any]]:
         limit = drawn.limit_of(one.structure, heats=dose.heats)
         if limit is not None:
             said.setdefault(limit.source, []).append(one.structure)
-    sources = [f"{t.listed(names)}{_colon(t)}{t(source)}" for source, names in said.items()]
+    sources = [f"{t.listed(names)}{t.colon}{t(source)}" for source, names in said.items()]
     blocks: list[dict[str, Any]] = [{"kind": "table", "head": head, "rows": rows}]
     if sources:
         blocks.append({"kind": "remark", "text": t("Where the limits come from:")})
@@ -431,7 +427,7 @@ def _alternatives(search: AblationSearch, t: Speaker) -> list[dict[str, Any]]:
     remark = (
         t("None of these changes makes the verdict at the nerves better.")
         if search.suggested is None
-        else f"{t('Suggested change')}{_colon(t)}{_becomes(search.suggested, t)}"
+        else f"{t('Suggested change')}{t.colon}{_becomes(search.suggested, t)}"
     )
     more = [t("Gas and fluid move, and a thermocouple tells of one place only.")]
     if any(a.dose.covered_low is None for a in search.alternatives):

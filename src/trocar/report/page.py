@@ -37,6 +37,11 @@ class Speaker:
             return spoken
         return f"the {spoken}"
 
+    @property
+    def colon(self) -> str:
+        """Between a word and what is said of it."""
+        return ": " if self.language == "en" else "："
+
     def listed(self, terms: Sequence[str]) -> str:
         """Structures one after the other."""
         return (", " if self.language == "en" else "、").join(self.name(term) for term in terms)

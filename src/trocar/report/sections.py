@@ -107,8 +107,7 @@ def with_rules(
     for rule in rules:  # by its own verdict
         text = sheet._sentence(words.say(rule.finding, t.language))
         if rule.verdict != "ok" and text not in said:
-            colon = ": " if t.language == "en" else "："
-            out.append(grade(rule.verdict, t) | {"text": f"{t(rule.rule)}{colon}{text}"})
+            out.append(grade(rule.verdict, t) | {"text": f"{t(rule.rule)}{t.colon}{text}"})
     return sorted(out, key=lambda w: ORDER.index(w["grade"]))
 
 

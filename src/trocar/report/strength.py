@@ -76,7 +76,9 @@ def write_strength_sheet(
         site=strength.site,
         lesion_id=strength.lesion_id,
         verdict=Verdict(
-            gravity=gravity, headline=_headline(strength, t), details=_details(strength, t)
+            gravity=gravity,
+            headline=_headline(strength, t),
+            details=(*_why_unknown(gravity, unknown, t), *_details(strength, t)),
         ),
         warnings=warnings,
         sections=[
@@ -117,9 +119,8 @@ def strength_section(strength: Strength, t: Speaker, *, findings: bool = True) -
     text = t("The ratio is by the first criterion: at 1 and more the bone is expected to break.")
     blocks.append({"kind": "remark", "text": text})
     if findings:
-        colon = ": " if t.language == "en" else "："
-        lines = [f"{w['word']}{colon}{w['text']}" for w in warned(strength.findings, t)]
-        lines += [f"{t('unknown')}{colon}{named(name, t)}" for name in strength.unknown]
+        lines = [f"{w['word']}{t.colon}{w['text']}" for w in warned(strength.findings, t)]
+        lines += [f"{t('unknown')}{t.colon}{named(name, t)}" for name in strength.unknown]
         blocks.insert(0, {"kind": "list", "lines": lines})
     return {"id": "strength", "title": t("What the bone bears"), "blocks": blocks}
 
@@ -197,6 +198,13 @@ def _ratio(ratio: Spread, t: Speaker) -> str:
             high=ratio.high,
         )
     return t("ratio {ratio:.2f}", ratio=ratio.mean)
+
+
+def _why_unknown(gravity: str, unknown: tuple[str, ...], t: Speaker) -> tuple[str, ...]:
+    """What makes the verdict unknown, beside the word itself."""
+    if gravity != "unknown" or not unknown:
+        return ()
+    return (f"{t('Unknown')}{t.colon}{t.listed([named(name, t) for name in unknown])}",)
 
 
 def _details(strength: Strength, t: Speaker) -> tuple[str, ...]:
