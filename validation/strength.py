@@ -331,7 +331,7 @@ def l2() -> str:
     }
     for law, limit in limits.items():
         crushed = crush.crush(
-            body, moved_mm=moved, shares=(first, 1.0), tolerance=1e-4, settle=1e-2, rounds=12,
+            body, moved_mm=moved, shares=(first, 1.0), tolerance=1e-4, settle=1e-3, rounds=40,
             limit=limit,
         )  # fmt: skip
         for at, newton, ok in zip(
