@@ -109,6 +109,27 @@ def test_a_brick_is_symmetric_and_shear_resists_all_but_six_motions(ratio) -> No
     assert shear[6] > 1e-3
 
 
+@pytest.mark.parametrize("ratio", [CUBES, LONG, (2.0, 0.5, 1.3)])
+def test_a_brick_is_what_gauss_points_give(ratio) -> None:
+    corners, gauss = list(np.ndindex(2, 2, 2)), (0.5 - 0.75**0.5 / 3, 0.5 + 0.75**0.5 / 3)
+    root = np.sqrt(ratio)
+    expected = np.zeros((2, 24, 24))
+    for at in ((z, y, x) for z in gauss for y in gauss for x in gauss):
+        change = np.zeros((24, 3, 3))  # of component a along b, as corner i of it moves
+        for i, corner in enumerate(corners):
+            share = [p if on else 1 - p for p, on in zip(at, corner, strict=True)]
+            for b in range(3):
+                slope = (1 if corner[b] else -1) * np.prod([share[c] for c in range(3) if c != b])
+                for a in range(3):
+                    change[8 * a + i, a, b] = root[a] * root[b] * slope
+        grows, bends = np.trace(change, axis1=1, axis2=2), change + change.transpose(0, 2, 1)
+        expected[0] += np.outer(grows, grows) / 8
+        expected[1] += np.einsum("iab,jab->ij", bends, bends) / 2 / 8
+    found = bricks.brick_stiffness(ratio)
+    assert _off(found[0], 16 * expected[0]) < 1e-14
+    assert _off(found[1], 16 * expected[1]) < 1e-14
+
+
 def test_void_in_every_chunk_gives_nothing() -> None:
     _, (u, lame, shear, ratio, *_) = _problem((4, 5, 33), CUBES, np.float32, 0.0)
     out = np.full_like(u, np.nan)

@@ -65,6 +65,12 @@ def _begun(a) -> None:
     lanes.start(a, (0,))
 
 
+@njit
+def _fetched(a, at) -> float:
+    lanes.fetch(lanes.start(a, (0,)), at)
+    return a[0, 0]
+
+
 def _count(kind) -> int:
     return lanes.WIDTH // np.dtype(kind).itemsize
 
@@ -150,3 +156,11 @@ def test_a_row_is_named_by_all_indices_but_the_last() -> None:
         _begun(np.zeros((1, 2, 16)))
     with pytest.raises(Exception, match="start"):
         _begun(np.zeros((16, 2)).T)  # not one number after another
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_place_may_be_fetched_and_nothing_changes(kind) -> None:
+    a = np.arange(6.0).reshape(2, 3).astype(kind)
+    for at in (0, 5, 10**4, -(10**4), 2**50):
+        assert _fetched(a, at) == 0.0
+    assert np.array_equal(a.ravel(), np.arange(6.0))

@@ -25,6 +25,7 @@ from trocar.kernels.lanes import (
     any_of,
     behind,
     everywhere,
+    fetch,
     in_double,
     last_of,
     read,
@@ -39,8 +40,11 @@ from trocar.kernels.lanes import (
 Float = NDArray[np.floating[Any]]
 
 _SERIAL = 16_000  # voxels; fewer are not worth waking the threads
-_STRIDE = 1104  # between scratch rows: MOST_COLUMNS and some, and off the beat of the cache
 MOST_COLUMNS = 1024
+_STRIDE = 1104  # between scratch rows: MOST_COLUMNS and some, and off the beat of the cache
+_Z, _Y, _X = 0, 4 * _STRIDE, 8 * _STRIDE  # where a component's scratch rows begin: its sums;
+_OF_X, _OF_Z, _OF_XZ = _STRIDE, 2 * _STRIDE, 3 * _STRIDE  # then differences along x, z and both
+_AHEAD = 128  # numbers; so far before its use a row is fetched
 _NONE, _PLAIN, _BENT, _REST, _STEP, _ONWARD = range(6)  # what becomes of K u
 
 
@@ -52,109 +56,195 @@ def ranges_of(shape: tuple[int, ...]) -> int:
 # --- the product with the stiffness matrix ---------------------------------------------
 #
 # One slab of voxels at a time, in it one row of voxels along x, in it as many voxels as the
-# processor takes at once (``lanes``). Each of these chunks reads its nodes, and what it does to
-# them stays in registers until nothing more comes: the far nodes along x wait for the next chunk,
-# the far row along y in ``rows`` (sum and difference along z, _STRIDE apart), the far plane in
-# ``carry``. A void chunk only hands on what waits. What becomes of K u is decided there and then.
-# A place ``i`` is four: in the row, in the plane that waits, among that plane's nodes and voxels.
-# In ss, sd, ds and dd the first letter is the sum or difference along z, the second along y.
+# processor takes at once (``lanes``). Two loops go over every row:
+#
+# - ``_gather`` puts sums and differences, along z and x, of the row of nodes beyond into ``far``.
+#   For the next row of voxels they are ``near``: within a slab they are made once.
+# - ``_chunk`` takes these along y, which gives the modes, and the forces on the modes back along y,
+#   x and z. What comes to the far row of nodes ``waits`` for the next row of voxels, what comes to
+#   the far nodes along x for the next chunk, and what comes to the far plane, in ``carry``, for the
+#   next slab. A void chunk only hands on what waits. What becomes of K u is decided there and then.
+#
+# A thread's scratch rows are one array, so that the compiler knows where each begins: ``near``,
+# ``far`` and ``waits`` have four for each component, ``_STRIDE`` apart.
 
 
 @njit(forceinline=True, error_model="numpy")
-def _sums(m: Any, u: Any, plane: Any, row: Any, x: Any, nodes: Any) -> Any:
-    """At the nodes from x on: ss, sd, ds and dd of four rows of nodes."""
-    p, q = read_some(m, u, x, nodes), read_some(m, u, plane + x, nodes)
-    t0, d0 = p + q, q - p
-    p, q = read_some(m, u, row + x, nodes), read_some(m, u, plane + row + x, nodes)
-    t, d = p + q, q - p
-    return t0 + t, t - t0, d0 + d, d - d0
+def _sums(like: Any, s: Any, c: Any, u: Any, plane: Any, node: Any, here: Any) -> None:
+    """Sums and differences of one component's nodes along z and x, to place c of ``s``."""
+    p, p1 = read_some(like, u, node, here), read_some(like, u, node + 1, here - 1)
+    fetch(u, node + _AHEAD)
+    node += plane
+    q, q1 = read_some(like, u, node, here), read_some(like, u, node + 1, here - 1)
+    fetch(u, node + _AHEAD)
+    s_p, x_p, s_q, x_q = p + p1, p1 - p, q + q1, q1 - q
+    write(s, c, s_p + s_q)
+    write(s, c + _OF_X, x_p + x_q)
+    write(s, c + _OF_Z, s_q - s_p)
+    write(s, c + _OF_XZ, x_q - x_p)
 
 
 @njit(forceinline=True, error_model="numpy")
-def _modes(m: Any, u: Any, plane: Any, row: Any, x: Any, nodes: Any) -> Any:
-    """The modes x, y, xy, z, xz, yz, xyz of the voxels from x on.
+def _gather(
+    none: Any, s: Any, x: Any, at: Any, node: Any, before: Any, after: Any, here: Any
+) -> None:
+    """The same of all three, unless the rows of voxels before and after are void here."""
+    shear, plane, (uz, uy, ux) = at
+    if any_of(read_some(none, shear, before, here - 1)) or any_of(
+        read_some(none, shear, after, here - 1)
+    ):
+        _sums(none, s, _Z + x, uz, plane, node, here)
+        _sums(none, s, _Y + x, uy, plane, node, here)
+        _sums(none, s, _X + x, ux, plane, node, here)
 
-    Nodes are read twice, in place and one further along: that is quicker than to shift them.
+
+# ``s`` is near and far; the sum or difference of the two is the mode of a component, without or
+# with y.
+
+
+@njit(forceinline=True, error_model="numpy")
+def _plus(like: Any, s: Any, c: Any) -> Any:
+    return read(like, s[0], c) + read(like, s[1], c)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _minus(like: Any, s: Any, c: Any) -> Any:
+    return read(like, s[1], c) - read(like, s[0], c)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _meet(waits: Any, c: Any, force: Any, force_y: Any) -> Any:
+    """Back along y, from the forces on a mode without and with y.
+
+    Gives what comes to the near nodes; the far ones' part waits.
     """
-    ss, sd, ds, dd = _sums(m, u, plane, row, x, nodes)
-    ss1, sd1, ds1, dd1 = _sums(m, u, plane, row, x + 1, nodes - 1)
-    return ss1 - ss, sd + sd1, sd1 - sd, ds + ds1, ds1 - ds, dd + dd1, dd1 - dd
+    near = read(force, waits, c) + (force - force_y)
+    write(waits, c, force + force_y)
+    return near
 
 
 @njit(forceinline=True, error_model="numpy")
-def _law_of_cubes(l: Any, m: Any, third: Any, zs: Any, ys: Any, xs: Any) -> Any:
-    """The forces on the modes of cubes; ``z_xy`` is mode xy of component z, ``gz_xy`` its force."""
-    z_x, z_y, z_xy, z_z, z_xz, z_yz, z_xyz = zs
-    y_x, y_y, y_xy, y_z, y_xz, y_yz, y_xyz = ys
-    x_x, x_y, x_xy, x_z, x_xz, x_yz, x_xyz = xs
-    # linear: strain that is the same throughout
-    t, mm = l * (z_z + y_y + x_x), m + m
-    gz_z, gy_y, gx_x = t + mm * z_z, t + mm * y_y, t + mm * x_x
-    gzy, gzx, gyx = m * (z_y + y_z), m * (z_x + x_z), m * (y_x + x_y)
-    # bilinear: bending and torsion
+def _meet_alone(waits: Any, c: Any, force_y: Any) -> Any:
+    near = read(force_y, waits, c) - force_y
+    write(waits, c, force_y)
+    return near
+
+
+# Both laws go through the modes in the order that keeps the fewest numbers at hand. ``y_xz`` is
+# mode xz of component y, ``gyx`` the force on its mode x and on mode y of component x.
+
+
+@njit(forceinline=True, error_model="numpy")
+def _cubes(l: Any, m: Any, third: Any, s: Any, waits: Any, x: Any) -> Any:
+    """What cubes do to the nodes near along y: by component its sum and modes x, z and xz."""
+    z, y, x = _Z + x, _Y + x, _X + x
     l3, m3 = l * third, m * third
-    t = l3 * (x_xy + z_yz)
-    gx_xy, gz_yz = t + m * x_xy, t + m * z_yz
-    t = l3 * (x_xz + y_yz)
-    gx_xz, gy_yz = t + m * x_xz, t + m * y_yz
-    t = l3 * (y_xy + z_xz)
-    gy_xy, gz_xz = t + m * y_xy, t + m * z_xz
-    t = x_yz + y_xz + z_xy
-    gx_yz, gy_xz, gz_xy = m3 * (t + x_yz), m3 * (t + y_xz), m3 * (t + z_xy)
-    # trilinear
     c = third * (l3 + m3 + m)
-    return (
-        (gzx, gzy, gz_xy, gz_z, gz_xz, gz_yz, c * z_xyz),
-        (gyx, gy_y, gy_xy, gzy, gy_xz, gy_yz, c * y_xyz),
-        (gx_x, gyx, gx_xy, gzx, gx_xz, gx_yz, c * x_xyz),
-    )
+    x_yz, y_xz, z_xy = _minus(m, s, x + _OF_Z), _plus(m, s, y + _OF_XZ), _minus(m, s, z + _OF_X)
+    t = x_yz + y_xz + z_xy
+    gzx = m * (_plus(m, s, z + _OF_X) + _plus(m, s, x + _OF_Z))
+    fz_x = _meet(waits, z + _OF_X, gzx, m3 * (t + z_xy))
+    fx_z = _meet(waits, x + _OF_Z, gzx, m3 * (t + x_yz))
+    fy_xz = _meet(waits, y + _OF_XZ, m3 * (t + y_xz), c * _minus(m, s, y + _OF_XZ))
+
+    gyx = m * (_plus(m, s, y + _OF_X) + _minus(m, s, x))
+    fx = _meet_alone(waits, x, gyx)
+    y_xy, z_xz = _minus(m, s, y + _OF_X), _plus(m, s, z + _OF_XZ)
+    t = l3 * (y_xy + z_xz)
+    fy_x = _meet(waits, y + _OF_X, gyx, t + m * y_xy)
+    fz_xz = _meet(waits, z + _OF_XZ, t + m * z_xz, c * _minus(m, s, z + _OF_XZ))
+
+    gzy = m * (_minus(m, s, z) + _plus(m, s, y + _OF_Z))
+    fz = _meet_alone(waits, z, gzy)
+    x_xz, y_yz = _plus(m, s, x + _OF_XZ), _minus(m, s, y + _OF_Z)
+    t = l3 * (x_xz + y_yz)
+    fy_z = _meet(waits, y + _OF_Z, gzy, t + m * y_yz)
+    fx_xz = _meet(waits, x + _OF_XZ, t + m * x_xz, c * _minus(m, s, x + _OF_XZ))
+
+    z_z, y_y, x_x = _plus(m, s, z + _OF_Z), _minus(m, s, y), _plus(m, s, x + _OF_X)
+    x_xy, z_yz = _minus(m, s, x + _OF_X), _minus(m, s, z + _OF_Z)
+    t, mm = l * (z_z + y_y + x_x), m + m
+    fy = _meet_alone(waits, y, t + mm * y_y)
+    t3 = l3 * (x_xy + z_yz)
+    fz_z = _meet(waits, z + _OF_Z, t + mm * z_z, t3 + m * z_yz)
+    fx_x = _meet(waits, x + _OF_X, t + mm * x_x, t3 + m * x_xy)
+    return (fz, fz_x, fz_z, fz_xz), (fy, fy_x, fy_z, fy_xz), (fx, fx_x, fx_z, fx_xz)
 
 
 @njit(forceinline=True, error_model="numpy")
-def _law(
-    l: Any, m: Any, third: Any, az: Any, ay: Any, ax: Any, zs: Any, ys: Any, xs: Any
-) -> Any:  # fmt: skip
+def _boxes(l: Any, m: Any, third: Any, ratio: Any, s: Any, waits: Any, x: Any) -> Any:
     """The same for voxels longer than wide: a_i = (h_x / h_i)^2 for every derivative along i."""
-    z_x, z_y, z_xy, z_z, z_xz, z_yz, z_xyz = zs
-    y_x, y_y, y_xy, y_z, y_xz, y_yz, y_xyz = ys
-    x_x, x_y, x_xy, x_z, x_xz, x_yz, x_xyz = xs
-    t, mm = l * (az * z_z + ay * y_y + ax * x_x), m + m
-    gz_z = az * (t + mm * az * z_z)
-    gy_y = ay * (t + mm * ay * y_y)
-    gx_x = ax * (t + mm * ax * x_x)
-    gzy = az * ay * m * (z_y + y_z)
-    gzx = az * ax * m * (z_x + x_z)
-    gyx = ay * ax * m * (y_x + x_y)
+    az, ay, ax = ratio
+    z, y, x = _Z + x, _Y + x, _X + x
     l3, m3 = l * third, m * third
-    t = l3 * (ax * x_xy + az * z_yz)
-    gx_xy = ax * (t + m3 * (ax + ax + ay) * x_xy)
-    gz_yz = az * (t + m3 * (az + az + ay) * z_yz)
-    t = l3 * (ax * x_xz + ay * y_yz)
-    gx_xz = ax * (t + m3 * (ax + ax + az) * x_xz)
-    gy_yz = ay * (t + m3 * (ay + ay + az) * y_yz)
-    t = l3 * (ay * y_xy + az * z_xz)
-    gy_xy = ay * (t + m3 * (ay + ay + ax) * y_xy)
-    gz_xz = az * (t + m3 * (az + az + ax) * z_xz)
-    p, q, r = x_yz + y_xz, x_yz + z_xy, y_xz + z_xy
-    gx_yz = m3 * ax * (ay * p + az * q)
-    gy_xz = m3 * ay * (ax * p + az * r)
-    gz_xy = m3 * az * (ax * q + ay * r)
     l9, m9 = l3 * third, m3 * third
     c = l9 + m9 + m9
-    gz_xyz = az * (c * az + m9 * (ax + ay)) * z_xyz
-    gy_xyz = ay * (c * ay + m9 * (ax + az)) * y_xyz
-    gx_xyz = ax * (c * ax + m9 * (ay + az)) * x_xyz
-    return (
-        (gzx, gzy, gz_xy, gz_z, gz_xz, gz_yz, gz_xyz),
-        (gyx, gy_y, gy_xy, gzy, gy_xz, gy_yz, gy_xyz),
-        (gx_x, gyx, gx_xy, gzx, gx_xz, gx_yz, gx_xyz),
-    )
+    x_yz, y_xz, z_xy = _minus(m, s, x + _OF_Z), _plus(m, s, y + _OF_XZ), _minus(m, s, z + _OF_X)
+    p, q, r = x_yz + y_xz, x_yz + z_xy, y_xz + z_xy
+    gzx = az * ax * m * (_plus(m, s, z + _OF_X) + _plus(m, s, x + _OF_Z))
+    fz_x = _meet(waits, z + _OF_X, gzx, m3 * az * (ax * q + ay * r))
+    fx_z = _meet(waits, x + _OF_Z, gzx, m3 * ax * (ay * p + az * q))
+    g = ay * (c * ay + m9 * (ax + az)) * _minus(m, s, y + _OF_XZ)
+    fy_xz = _meet(waits, y + _OF_XZ, m3 * ay * (ax * p + az * r), g)
+
+    gyx = ay * ax * m * (_plus(m, s, y + _OF_X) + _minus(m, s, x))
+    fx = _meet_alone(waits, x, gyx)
+    y_xy, z_xz = _minus(m, s, y + _OF_X), _plus(m, s, z + _OF_XZ)
+    t = l3 * (ay * y_xy + az * z_xz)
+    fy_x = _meet(waits, y + _OF_X, gyx, ay * (t + m3 * (ay + ay + ax) * y_xy))
+    g = az * (c * az + m9 * (ax + ay)) * _minus(m, s, z + _OF_XZ)
+    fz_xz = _meet(waits, z + _OF_XZ, az * (t + m3 * (az + az + ax) * z_xz), g)
+
+    gzy = az * ay * m * (_minus(m, s, z) + _plus(m, s, y + _OF_Z))
+    fz = _meet_alone(waits, z, gzy)
+    x_xz, y_yz = _plus(m, s, x + _OF_XZ), _minus(m, s, y + _OF_Z)
+    t = l3 * (ax * x_xz + ay * y_yz)
+    fy_z = _meet(waits, y + _OF_Z, gzy, ay * (t + m3 * (ay + ay + az) * y_yz))
+    g = ax * (c * ax + m9 * (ay + az)) * _minus(m, s, x + _OF_XZ)
+    fx_xz = _meet(waits, x + _OF_XZ, ax * (t + m3 * (ax + ax + az) * x_xz), g)
+
+    z_z, y_y, x_x = _plus(m, s, z + _OF_Z), _minus(m, s, y), _plus(m, s, x + _OF_X)
+    x_xy, z_yz = _minus(m, s, x + _OF_X), _minus(m, s, z + _OF_Z)
+    t, mm = l * (az * z_z + ay * y_y + ax * x_x), m + m
+    fy = _meet_alone(waits, y, ay * (t + mm * ay * y_y))
+    t3 = l3 * (ax * x_xy + az * z_yz)
+    g = az * (t3 + m3 * (az + az + ay) * z_yz)
+    fz_z = _meet(waits, z + _OF_Z, az * (t + mm * az * z_z), g)
+    g = ax * (t3 + m3 * (ax + ax + ay) * x_xy)
+    fx_x = _meet(waits, x + _OF_X, ax * (t + mm * ax * x_x), g)
+    return (fz, fz_x, fz_z, fz_xz), (fy, fy_x, fy_z, fy_xz), (fx, fx_x, fx_z, fx_xz)
 
 
 @njit(forceinline=True, error_model="numpy")
-def _ends_at(a: Any, k: Any, u: Any, b: Any, inverse: Any, out: Any) -> Any:
-    at = a, k, 0
-    return start(u, at), start(b, at), start(inverse, at), start(out, at)
+def _handed_on(none: Any, waits: Any, c: Any) -> Any:
+    """What void does to the nodes near along y: what waited comes to them."""
+    f, f_x = read(none, waits, c), read(none, waits, c + _OF_X)
+    f_z, f_xz = read(none, waits, c + _OF_Z), read(none, waits, c + _OF_XZ)
+    write(waits, c, none)
+    write(waits, c + _OF_X, none)
+    write(waits, c + _OF_Z, none)
+    write(waits, c + _OF_XZ, none)
+    return f, f_x, f_z, f_xz
+
+
+@njit(forceinline=True, error_model="numpy")
+def _along(forces: Any, before: Any, carry: Any, carried: Any) -> Any:
+    """Back along x and z: what comes to the nodes far along x, and K u at the near ones.
+
+    ``before`` is the former of the chunk before.
+    """
+    f, f_x, f_z, f_xz = forces
+    far = f + f_x, f_z + f_xz
+    t, d = behind(before[0], far[0]) + (f - f_x), behind(before[1], far[1]) + (f_z - f_xz)
+    return far, _nodes(carry, carried, t, d)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _nodes(carry: Any, carried: Any, t: Any, d: Any) -> Any:
+    """Back along z: K u at nodes of this plane. What comes to those of the next waits."""
+    value = read(t, carry, carried) + (t - d)
+    write(carry, carried, t + d)
+    return value
 
 
 @njit(forceinline=True, error_model="numpy")
@@ -167,6 +257,8 @@ def _become(value: Any, x: Any, here: Any, end: Any, at: Any, dot: Any) -> Any:
     if how == _BENT:
         dot = dot + in_double(value) * in_double(read_some(value, u, x, here))
     elif how != _PLAIN:
+        fetch(b, x + _AHEAD)
+        fetch(inverse, x + _AHEAD)
         load, free = read_some(value, b, x, here), read_some(value, inverse, x, here)
         value = load - value
         if how == _REST:
@@ -181,144 +273,111 @@ def _become(value: Any, x: Any, here: Any, end: Any, at: Any, dot: Any) -> Any:
 
 
 @njit(forceinline=True, error_model="numpy")
-def _scatter(
-    s: Any, carry: Any, g: Any, before: Any, i: Any, here: Any, end: Any, at: Any, dot: Any
-) -> Any:  # fmt: skip
-    """Back along x, y and z; gives what the voxels do to their far nodes, and the dot.
+def _chunk(inside: Any, i: Any, here: Any, law: Any, end: Any, at: Any, state: Any) -> Any:
+    """As many voxels of a row as go side by side, of which ``here`` nodes are left.
 
-    ``before`` is what the voxels before did to theirs. The nodes below are done, those above wait
-    in ``carry``.
+    A place ``i`` is four: in the row, in the plane that waits, among that plane's nodes and voxels.
     """
-    far = g[0], g[1] + g[2], g[3] + g[4], g[5] + g[6]
-    dot = _spread(
-        s, carry, i, here, end, at, dot,
-        behind(before[0], far[0]) - g[0],
-        behind(before[1], far[1]) + (g[1] - g[2]),
-        behind(before[2], far[2]) + (g[3] - g[4]),
-        behind(before[3], far[3]) + (g[5] - g[6]),
-    )  # fmt: skip
-    return far, dot
-
-
-@njit(forceinline=True, error_model="numpy")
-def _pass(
-    s: Any, carry: Any, none: Any, before: Any, i: Any, here: Any, end: Any, at: Any, dot: Any
-) -> Any:  # fmt: skip
-    """The same over void."""
-    dot = _spread(
-        s, carry, i, here, end, at, dot,
-        behind(before[0], none), behind(before[1], none), behind(before[2], none),
-        behind(before[3], none),
-    )  # fmt: skip
-    return (none, none, none, none), dot
-
-
-@njit(forceinline=True, error_model="numpy")
-def _spread(
-    s: Any, carry: Any, i: Any, here: Any, end: Any, at: Any, dot: Any, ss: Any, sd: Any, ds: Any,
-    dd: Any,
-) -> Any:  # fmt: skip
-    x, waits, node, _ = i
-    t = read(ss, s, x) + (ss - sd)
-    d = read(ss, s, _STRIDE + x) + (ds - dd)
-    write(s, x, ss + sd)
-    write(s, _STRIDE + x, ds + dd)
-    value = read(ss, carry, waits) + (t - d)
-    write(carry, waits, t + d)
-    return _become(value, node, here, end, at, dot)
-
-
-@njit(forceinline=True, error_model="numpy")
-def _chunk(i: Any, here: Any, law: Any, end: Any, at: Any, state: Any) -> Any:
-    """As many voxels of a row as go side by side, of which ``here`` nodes are left."""
-    none, third, az, ay, ax, cubes = law
-    (sz, sy, sx), (cz, cy, cx), plane, row, (lame, shear), (oz, oy, ox) = at
+    none, third, ratio, cubes = law
+    s, waits, (cz, cy, cx), (lame, shear), (oz, oy, ox) = at
     fz, fy, fx, dot = state
-    _, _, node, voxel = i
+    x, carried, node, voxel = i
     m = read_some(none, shear, voxel, here - 1)
-    if any_of(m):
+    if inside and any_of(m):
         l = read_some(none, lame, voxel, here - 1)
-        zs, ys = _modes(m, oz[0], plane, row, node, here), _modes(m, oy[0], plane, row, node, here)
-        xs = _modes(m, ox[0], plane, row, node, here)
         if cubes:
-            gz, gy, gx = _law_of_cubes(l, m, third, zs, ys, xs)
+            gz, gy, gx = _cubes(l, m, third, s, waits, x)
         else:
-            gz, gy, gx = _law(l, m, third, az, ay, ax, zs, ys, xs)
-        fz, dot = _scatter(sz, cz, gz, fz, i, here, end, oz, dot)
-        fy, dot = _scatter(sy, cy, gy, fy, i, here, end, oy, dot)
-        fx, dot = _scatter(sx, cx, gx, fx, i, here, end, ox, dot)
+            gz, gy, gx = _boxes(l, m, third, ratio, s, waits, x)
     else:
-        fz, dot = _pass(sz, cz, none, fz, i, here, end, oz, dot)
-        fy, dot = _pass(sy, cy, none, fy, i, here, end, oy, dot)
-        fx, dot = _pass(sx, cx, none, fx, i, here, end, ox, dot)
-    return fz, fy, fx, dot
+        gz, gy = _handed_on(none, waits, _Z + x), _handed_on(none, waits, _Y + x)
+        gx = _handed_on(none, waits, _X + x)
+    (fz, kz), (fy, ky) = _along(gz, fz, cz, carried), _along(gy, fy, cy, carried)
+    fx, kx = _along(gx, fx, cx, carried)
+    dot = _become(kz, node, here, end, oz, dot)
+    dot = _become(ky, node, here, end, oy, dot)
+    return fz, fy, fx, _become(kx, node, here, end, ox, dot)
 
 
 @njit(forceinline=True, error_model="numpy")
 def _last_node(i: Any, end: Any, at: Any, state: Any) -> Any:
     """The node after the last voxel, when it stands alone: as many lanes again would cost more."""
-    (sz, sy, sx), (cz, cy, cx), _, _, _, (oz, oy, ox) = at
-    fz, fy, fx, dot = state
+    _, _, (cz, cy, cx), _, (oz, oy, ox) = at
+    (tz, dz), (ty, dy), (tx, dx), dot = state
+    _, carried, node, _ = i
     end = end[0], last_of(end[1]), last_of(end[2]), last_of(end[3])
-    fz = last_of(fz[0]), last_of(fz[1]), last_of(fz[2]), last_of(fz[3])
-    fy = last_of(fy[0]), last_of(fy[1]), last_of(fy[2]), last_of(fy[3])
-    fx = last_of(fx[0]), last_of(fx[1]), last_of(fx[2]), last_of(fx[3])
-    dot = _spread(sz, cz, i, 1, end, oz, dot, fz[0], fz[1], fz[2], fz[3])
-    dot = _spread(sy, cy, i, 1, end, oy, dot, fy[0], fy[1], fy[2], fy[3])
-    return _spread(sx, cx, i, 1, end, ox, dot, fx[0], fx[1], fx[2], fx[3])
+    dot = _become(_nodes(cz, carried, last_of(tz), last_of(dz)), node, 1, end, oz, dot)
+    dot = _become(_nodes(cy, carried, last_of(ty), last_of(dy)), node, 1, end, oy, dot)
+    return _become(_nodes(cx, carried, last_of(tx), last_of(dx)), node, 1, end, ox, dot)
+
+
+@njit(forceinline=True, error_model="numpy")
+def _ends_at(a: Any, k: Any, u: Any, b: Any, inverse: Any, out: Any) -> Any:
+    at = a, k, 0
+    return start(u, at), start(b, at), start(inverse, at), start(out, at)
 
 
 @njit(forceinline=True, error_model="numpy")
 def _slab(
-    rows: Any, carry: Any, u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any,
+    scratch: Any, carry: Any, u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any,
     inverse: Any, out: Any, k: Any,
 ) -> float:  # fmt: skip
-    """One slab of voxels but the row of nodes at its end: K u at the plane of nodes before it."""
-    one = u.dtype.type(1.0)
-    cubes = ratio[0] == one and ratio[1] == one and ratio[2] == one
-    none, third = everywhere(u.dtype.type(0.0)), everywhere(one / u.dtype.type(3.0))
-    law = none, third, everywhere(ratio[0]), everywhere(ratio[1]), everywhere(ratio[2]), cubes
+    """One slab of voxels: K u at the plane of nodes before it."""
+    kind = u.dtype.type
+    none, third = everywhere(kind(0.0)), everywhere(kind(1.0) / kind(3.0))
+    cubes = ratio[0] == kind(1.0) and ratio[1] == kind(1.0) and ratio[2] == kind(1.0)
+    law = none, third, (everywhere(ratio[0]), everywhere(ratio[1]), everywhere(ratio[2])), cubes
     end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
-    at = (
-        (start(rows, (0, 0)), start(rows, (1, 0)), start(rows, (2, 0))),
-        (start(carry, (0, 0)), start(carry, (1, 0)), start(carry, (2, 0))),
-        u.shape[2] * u.shape[3], u.shape[3], (start(lame, (k, 0)), start(shear, (k, 0))),
-        (
-            _ends_at(0, k, u, b, inverse, out), _ends_at(1, k, u, b, inverse, out),
-            _ends_at(2, k, u, b, inverse, out),
-        ),
+    carries = start(carry, (0, 0)), start(carry, (1, 0)), start(carry, (2, 0))
+    bones = start(lame, (k, 0)), start(shear, (k, 0))
+    places = (
+        _ends_at(0, k, u, b, inverse, out), _ends_at(1, k, u, b, inverse, out),
+        _ends_at(2, k, u, b, inverse, out),
     )  # fmt: skip
-    n, wide, step = u.shape[3], carry.shape[2], abreast(u)
-    nones, dot, alone = (none, none, none, none), in_double(none), in_double(last_of(none))
-    for j in range(lame.shape[1]):
-        state = nones, nones, nones, dot
-        waits, node, voxel, x = j * wide, j * n, j * (n - 1), 0
-        while x + step < n:
-            i = x, waits + x, node + x, voxel + x
-            state = _chunk(i, step + 1, law, end, at, state)
-            x += step
-        fz, fy, fx, dot = state
-        i = x, waits + x, node + x, voxel + x
-        if n - x == 1:
-            alone = _last_node(i, end, at, (fz, fy, fx, alone))
-        else:
-            _, _, _, dot = _chunk(i, n - x, law, end, at, state)
+    moved = bones[1], u.shape[2] * u.shape[3], (places[0][0], places[1][0], places[2][0])
+    near, far, waits = start(scratch, (0, 0)), start(scratch, (1, 0)), start(scratch, (2, 0))
+    n, wide, step, ny = u.shape[3], carry.shape[2], abreast(u), lame.shape[1]
+    nones, dot, alone = (none, none), in_double(none), in_double(last_of(none))
+    for j in range(-1, ny + 1):
+        x = 0
+        if j < ny:  # there are nodes beyond
+            node, before, after = (j + 1) * n, max(j, 0) * (n - 1), min(j + 1, ny - 1) * (n - 1)
+            while x + step < n:
+                _gather(none, far, x, moved, node + x, before + x, after + x, step + 1)
+                x += step
+            if n - x > 1:
+                _gather(none, far, x, moved, node + x, before + x, after + x, n - x)
+        if j >= 0:
+            inside, at = j < ny, ((near, far), waits, carries, bones, places)
+            state, x = (nones, nones, nones, dot), 0
+            carried, node, voxel = j * wide, j * n, min(j, ny - 1) * (n - 1)
+            while x + step < n:
+                i = x, carried + x, node + x, voxel + x
+                state = _chunk(inside, i, step + 1, law, end, at, state)
+                x += step
+            fz, fy, fx, dot = state
+            i = x, carried + x, node + x, voxel + x
+            if n - x == 1:
+                alone = _last_node(i, end, at, (fz, fy, fx, alone))
+            else:
+                _, _, _, dot = _chunk(inside, i, n - x, law, end, at, state)
+        near, far = far, near
     return float(total(dot) + total(alone))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _last_row(
-    sums: Any, row: Any, ends: Any, u: Any, b: Any, inverse: Any, out: Any, k: Any, j: Any
-) -> float:
-    """The same where no voxels lie beyond: that row of ``sums`` is K u."""
+def _last_plane(carry: Any, ends: Any, u: Any, b: Any, inverse: Any, out: Any, k: Any) -> float:
+    """The same where no voxels lie beyond: what waits is K u."""
     n, step = u.shape[3], abreast(u)
     end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
     none = everywhere(u.dtype.type(0.0))
     dot = in_double(none)
     for a in range(3):
-        at, s = _ends_at(a, k, u, b, inverse, out), start(sums, (a, row))
-        for x in range(0, n, step):
-            dot = _become(read(none, s, x), j * n + x, n - x, end, at, dot)
+        at = _ends_at(a, k, u, b, inverse, out)
+        for j in range(u.shape[2]):
+            waits = start(carry, (a, j))
+            for x in range(0, n, step):
+                dot = _become(read(none, waits, x), j * n + x, n - x, end, at, dot)
     return float(total(dot))
 
 
@@ -328,28 +387,15 @@ def _product_planes(
     first: Any, last: Any,
 ) -> float:  # fmt: skip
     """Planes of nodes first .. last - 1; the slab of voxels before them is done again."""
-    rows = np.zeros((3, 2, _STRIDE), u.dtype)
-    carry = np.zeros((3, u.shape[2], u.shape[3] + abreast(u)), u.dtype)
-    nz, ny, nx = lame.shape
-    n, dot = nx + 1, 0.0
+    nz, n, dot = lame.shape[0], u.shape[3], 0.0
+    scratch = np.empty((3, 12, _STRIDE), u.dtype)
+    carry = np.zeros((3, u.shape[2], (n + abreast(u) + 15) // 16 * 16), u.dtype)
     for k in range(max(first - 1, 0), min(last, nz)):
-        for a in range(3):
-            s = rows[a]
-            for x in range(n):
-                s[0, x] = 0.0
-                s[1, x] = 0.0
         this = (ends[0] if k >= first else _NONE, ends[1], ends[2], ends[3])
-        dot += _slab(rows, carry, u, lame, shear, ratio, this, b, inverse, out, k)
-        for a in range(3):
-            s, up = rows[a], carry[a, ny]
-            for x in range(n):
-                t, d = s[0, x], s[1, x]
-                s[0, x] = up[x] + (t - d)
-                up[x] = t + d
-        dot += _last_row(rows, 0, this, u, b, inverse, out, k, ny)
+        scratch[2, :, : n + abreast(u)] = 0
+        dot += _slab(scratch, carry, u, lame, shear, ratio, this, b, inverse, out, k)
     if last == nz + 1:
-        for j in range(ny + 1):
-            dot += _last_row(carry, j, ends, u, b, inverse, out, nz, j)
+        dot += _last_plane(carry, ends, u, b, inverse, out, nz)
     return dot
 
 

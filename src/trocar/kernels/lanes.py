@@ -287,3 +287,16 @@ def last_of(_: Any, lanes: Any) -> Any:
         )
 
     return one(lanes), code
+
+
+@intrinsic  # type: ignore[misc]
+def fetch(_: Any, start: Any, i: Any) -> Any:
+    """Have place ``i`` brought near the processor; it may lie anywhere, nothing is read."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        at = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
+        to_read, near, data = ir.Constant(_I32, 0), ir.Constant(_I32, 3), ir.Constant(_I32, 1)
+        _called(builder, "llvm.prefetch.p0", ir.VoidType(), [at, to_read, near, data])
+        return context.get_dummy_value()
+
+    return types.void(start, types.intp), code
