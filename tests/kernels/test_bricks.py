@@ -93,6 +93,32 @@ def test_endings_are_what_they_say(nz: int, ny: int, nx: int, void: float, cubes
     assert dot == _dot(out, b)
 
 
+@pytest.mark.parametrize(("nz", "ny", "nx"), [(1, 4, 9), (23, 9, 17), (40, 6, 8)])
+def test_threads_change_no_bit_and_sums_come_out_alike(monkeypatch, nz, ny, nx) -> None:
+    _, (u, *brick, b, inverse) = _problem((nz, ny, nx), CUBES, np.float32, 0.3)
+    before = np.random.default_rng(2).standard_normal(u.shape).astype(np.float32)
+
+    def endings(threads: int):
+        monkeypatch.setattr(bricks, "ranges_of", lambda _: threads)
+        plain, bent, rest = (np.full_like(u, np.nan) for _ in range(3))
+        bricks.product(u, *brick, plain)
+        dots = [bricks.bent(u, *brick, bent)]
+        bricks.unbalanced(u, *brick, b, inverse, rest)
+        onward = before.copy()
+        dots.append(bricks.stepped(u, *brick, b, inverse, onward, WEIGHT, AGAIN))
+        return np.array([plain, bent, rest, onward]), dots
+
+    alone, by_one = endings(1)
+    for threads in (2, 3, 7):
+        found, dots = endings(threads)
+        assert np.array_equal(found, alone)
+        assert dots == pytest.approx(by_one, rel=1e-12)
+        for _ in range(20):
+            again, same = endings(threads)
+            assert np.array_equal(again, alone)
+            assert same == dots
+
+
 def test_without_a_weight_for_the_last_step_none_is_read() -> None:
     _, (u, *brick, b, inverse) = _problem((2, 3, 9), CUBES, np.float32, 0.0)
     out = np.full_like(u, np.inf)

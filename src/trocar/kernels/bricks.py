@@ -36,6 +36,7 @@ from trocar.kernels.lanes import (
     write,
     write_some,
 )
+from trocar.kernels.turns import claimed, cuts
 
 Float = NDArray[np.floating[Any]]
 
@@ -44,8 +45,9 @@ MOST_COLUMNS = 1024
 _STRIDE = 1104  # between scratch rows: MOST_COLUMNS and some, and off the beat of the cache
 _Z, _Y, _X = 0, 4 * _STRIDE, 8 * _STRIDE  # where a component's scratch rows begin: its sums;
 _OF_X, _OF_Z, _OF_XZ = _STRIDE, 2 * _STRIDE, 3 * _STRIDE  # then differences along x, z and both
+_PAST = 16  # numbers that may be read after a row: as many as go side by side at most
 _AHEAD = 128  # numbers; so far before its use a row is fetched
-_NONE, _PLAIN, _BENT, _REST, _STEP, _ONWARD = range(6)  # what becomes of K u
+_PLAIN, _BENT, _REST, _STEP, _ONWARD = range(5)  # what becomes of K u
 
 
 def ranges_of(shape: tuple[int, ...]) -> int:
@@ -252,8 +254,6 @@ def _become(value: Any, x: Any, here: Any, end: Any, at: Any, dot: Any) -> Any:
     """What becomes of K u at the nodes from x on, while it is at hand; see the passes below."""
     how, keep, again, weight = end
     u, b, inverse, out = at
-    if how == _NONE:
-        return dot
     if how == _BENT:
         dot = dot + in_double(value) * in_double(read_some(value, u, x, here))
     elif how != _PLAIN:
@@ -312,31 +312,31 @@ def _last_node(i: Any, end: Any, at: Any, state: Any) -> Any:
 
 
 @njit(forceinline=True, error_model="numpy")
-def _ends_at(a: Any, k: Any, u: Any, b: Any, inverse: Any, out: Any) -> Any:
-    at = a, k, 0
-    return start(u, at), start(b, at), start(inverse, at), start(out, at)
+def _ends_at(a: Any, k: Any, at: Any, u: Any, b: Any, inverse: Any, out: Any) -> Any:
+    here = a, k, 0
+    return start(u, here), start(b, here), start(inverse, here), start(out, (a, at, 0))
 
 
 @njit(forceinline=True, error_model="numpy")
 def _slab(
-    scratch: Any, carry: Any, u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any,
-    inverse: Any, out: Any, k: Any,
+    scratch: Any, carry: Any, part: Any, u: Any, lame: Any, shear: Any, ratio: Any, ends: Any,
+    b: Any, inverse: Any, out: Any, k: Any, at: Any,
 ) -> float:  # fmt: skip
-    """One slab of voxels: K u at the plane of nodes before it."""
+    """One slab of voxels: K u at the plane ``k`` of nodes before it, which goes to plane ``at``."""
     kind = u.dtype.type
     none, third = everywhere(kind(0.0)), everywhere(kind(1.0) / kind(3.0))
     cubes = ratio[0] == kind(1.0) and ratio[1] == kind(1.0) and ratio[2] == kind(1.0)
     law = none, third, (everywhere(ratio[0]), everywhere(ratio[1]), everywhere(ratio[2])), cubes
     end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
-    carries = start(carry, (0, 0)), start(carry, (1, 0)), start(carry, (2, 0))
+    carries = start(carry, (part, 0, 0)), start(carry, (part, 1, 0)), start(carry, (part, 2, 0))
     bones = start(lame, (k, 0)), start(shear, (k, 0))
     places = (
-        _ends_at(0, k, u, b, inverse, out), _ends_at(1, k, u, b, inverse, out),
-        _ends_at(2, k, u, b, inverse, out),
+        _ends_at(0, k, at, u, b, inverse, out), _ends_at(1, k, at, u, b, inverse, out),
+        _ends_at(2, k, at, u, b, inverse, out),
     )  # fmt: skip
     moved = bones[1], u.shape[2] * u.shape[3], (places[0][0], places[1][0], places[2][0])
     near, far, waits = start(scratch, (0, 0)), start(scratch, (1, 0)), start(scratch, (2, 0))
-    n, wide, step, ny = u.shape[3], carry.shape[2], abreast(u), lame.shape[1]
+    n, wide, step, ny = u.shape[3], carry.shape[3], abreast(u), lame.shape[1]
     nones, dot, alone = (none, none), in_double(none), in_double(last_of(none))
     for j in range(-1, ny + 1):
         x = 0
@@ -348,67 +348,92 @@ def _slab(
             if n - x > 1:
                 _gather(none, far, x, moved, node + x, before + x, after + x, n - x)
         if j >= 0:
-            inside, at = j < ny, ((near, far), waits, carries, bones, places)
+            inside, here = j < ny, ((near, far), waits, carries, bones, places)
             state, x = (nones, nones, nones, dot), 0
             carried, node, voxel = j * wide, j * n, min(j, ny - 1) * (n - 1)
             while x + step < n:
                 i = x, carried + x, node + x, voxel + x
-                state = _chunk(inside, i, step + 1, law, end, at, state)
+                state = _chunk(inside, i, step + 1, law, end, here, state)
                 x += step
             fz, fy, fx, dot = state
             i = x, carried + x, node + x, voxel + x
             if n - x == 1:
-                alone = _last_node(i, end, at, (fz, fy, fx, alone))
+                alone = _last_node(i, end, here, (fz, fy, fx, alone))
             else:
-                _, _, _, dot = _chunk(inside, i, n - x, law, end, at, state)
+                _, _, _, dot = _chunk(inside, i, n - x, law, end, here, state)
         near, far = far, near
     return float(total(dot) + total(alone))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _last_plane(carry: Any, ends: Any, u: Any, b: Any, inverse: Any, out: Any, k: Any) -> float:
-    """The same where no voxels lie beyond: what waits is K u."""
-    n, step = u.shape[3], abreast(u)
+def _part(
+    u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any, inverse: Any, out: Any,
+    planes: Any, i: Any, carry: Any, begun: Any,
+) -> float:  # fmt: skip
+    """The slabs of part i. Two planes of nodes are left to be joined with what lies beyond.
+
+    The first goes to ``begun`` as it is, the last waits in ``carry``.
+    """
+    scratch, dot = np.empty((3, 12, _STRIDE), u.dtype), 0.0
+    carry[i] = 0
+    for k in range(planes[i], planes[i + 1]):
+        scratch[2, :, : u.shape[3] + abreast(u)] = 0
+        half = i > 0 and k == planes[i]
+        how, to, at = (_PLAIN, begun, i) if half else (ends[0], out, k)
+        this = how, ends[1], ends[2], ends[3]
+        dot += _slab(scratch, carry, i, u, lame, shear, ratio, this, b, inverse, to, k, at)
+    return dot
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _joined(
+    u: Any, ends: Any, b: Any, inverse: Any, out: Any, planes: Any, i: Any, carry: Any, begun: Any
+) -> float:
+    """K u at the plane of nodes where part i begins, or after the last part."""
+    n, step, k, parts = u.shape[3], abreast(u), planes[i], carry.shape[0]
     end = ends[0], everywhere(ends[1]), everywhere(ends[2]), everywhere(ends[3])
     none = everywhere(u.dtype.type(0.0))
     dot = in_double(none)
     for a in range(3):
-        at = _ends_at(a, k, u, b, inverse, out)
+        at = _ends_at(a, k, k, u, b, inverse, out)
         for j in range(u.shape[2]):
-            waits = start(carry, (a, j))
+            waits, half = start(carry, (i - 1, a, j)), start(begun, (a, i % parts, j))
             for x in range(0, n, step):
-                dot = _become(read(none, waits, x), j * n + x, n - x, end, at, dot)
+                value = read(none, waits, x)
+                if i < parts:
+                    value = value + read_some(none, half, x, n - x)
+                dot = _become(value, j * n + x, n - x, end, at, dot)
     return float(total(dot))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _product_planes(
+def _parts(
     u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any, inverse: Any, out: Any,
-    first: Any, last: Any,
-) -> float:  # fmt: skip
-    """Planes of nodes first .. last - 1; the slab of voxels before them is done again."""
-    nz, n, dot = lame.shape[0], u.shape[3], 0.0
-    scratch = np.empty((3, 12, _STRIDE), u.dtype)
-    carry = np.zeros((3, u.shape[2], (n + abreast(u) + 15) // 16 * 16), u.dtype)
-    for k in range(max(first - 1, 0), min(last, nz)):
-        this = (ends[0] if k >= first else _NONE, ends[1], ends[2], ends[3])
-        scratch[2, :, : n + abreast(u)] = 0
-        dot += _slab(scratch, carry, u, lame, shear, ratio, this, b, inverse, out, k)
-    if last == nz + 1:
-        dot += _last_plane(carry, ends, u, b, inverse, out, nz)
-    return dot
+    planes: Any, carry: Any, begun: Any, turns: Any, dots: Any,
+) -> None:  # fmt: skip
+    """Parts as long as there are any. Who ends second of two neighbours joins them."""
+    count = carry.shape[0]
+    i = claimed(turns, 0)
+    while i < count:
+        dots[2 * i] = _part(
+            u, lame, shear, ratio, ends, b, inverse, out, planes, i, carry, begun
+        )  # fmt: skip
+        for side in (i, i + 1):
+            if side == count or (side > 0 and claimed(turns, side) == 1):
+                dots[2 * side - 1] = _joined(
+                    u, ends, b, inverse, out, planes, side, carry, begun
+                )  # fmt: skip
+        i = claimed(turns, 0)
 
 
 @njit(cache=True, nogil=True, parallel=True, error_model="numpy")
-def _product_parallel(
+def _parts_parallel(
     u: Any, lame: Any, shear: Any, ratio: Any, ends: Any, b: Any, inverse: Any, out: Any,
-    parts: Any,
+    planes: Any, carry: Any, begun: Any, turns: Any, dots: Any, threads: Any,
 ) -> None:  # fmt: skip
-    n, ranges = u.shape[1], parts.size
-    for i in prange(ranges):
-        parts[i] = _product_planes(
-            u, lame, shear, ratio, ends, b, inverse, out,
-            n * i // ranges, n * (i + 1) // ranges,
+    for _ in prange(threads):
+        _parts(
+            u, lame, shear, ratio, ends, b, inverse, out, planes, carry, begun, turns, dots
         )  # fmt: skip
 
 
@@ -416,14 +441,19 @@ def _multiplied(
     how: int, u: Any, lame: Any, shear: Any, ratio: Any, out: Any, b: Any, inverse: Any,
     keep: float = 1.0, again: float = 0.0, weight: float = 0.0,
 ) -> float:  # fmt: skip
-    ranges = min(ranges_of(lame.shape), lame.shape[0])
-    of = u.dtype.type
+    threads, of = ranges_of(lame.shape), u.dtype.type
     given = u, lame, shear, ratio, (how, of(keep), of(again), of(weight)), b, inverse, out
-    if ranges == 1:
-        return float(_product_planes(*given, 0, u.shape[1]))
-    parts = np.zeros(ranges)
-    _product_parallel(*given, parts)
-    return float(parts.sum())
+    planes = cuts(lame.shape[0], threads)
+    count, rows, n = planes.size - 1, u.shape[2], u.shape[3]
+    wide = (n // _PAST + 2) * _PAST  # whole lanes, and lanes past the last node
+    carry, begun = np.empty((count, 3, rows, wide), of), np.empty((3, count, rows, n), of)
+    turns, dots = np.zeros(count + 1, np.int64), np.zeros(2 * count + 1)
+    work = planes, carry, begun, turns, dots
+    if threads == 1:
+        _parts(*given, *work)
+    else:
+        _parts_parallel(*given, *work, threads)
+    return float(dots.sum())
 
 
 def product(u: Any, lame: Any, shear: Any, ratio: Any, out: Any) -> None:
