@@ -397,7 +397,7 @@ def problem(name: str, n: int, slow: bool) -> Problem:
 
 def run() -> None:
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--only", choices=tuple(BONES))
+    parser.add_argument("--only", choices=("matvec", *BONES))
     parser.add_argument("--size", type=int)
     parser.add_argument("--slow", action="store_true")
     options, rest = parser.parse_known_args()
@@ -408,9 +408,11 @@ def run() -> None:
             print(f"{package} is not installed", flush=True)
     usual = [("block", 64), ("vertebra", 64), ("vertebra", 96), ("trabecular", 64), ("struts", 64)]
     wanted = [(options.only, options.size or 64)] if options.only else usual
-    if not options.only:
-        main([partial(matvec, 64), partial(matvec, 128)], rest)
-    main([partial(problem, name, n, options.slow) for name, n in wanted], rest)
+    if options.only in (None, "matvec"):
+        sizes = [options.size] if options.size else [64, 128]
+        main([partial(matvec, n) for n in sizes], rest)
+    if options.only != "matvec":
+        main([partial(problem, name, n, options.slow) for name, n in wanted], rest)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def test_the_verdict_is_a_word_and_the_worst_grade_wins(hot, parts, tmp_path) ->
 
 
 def test_a_rule_that_does_not_pass_is_among_the_warnings(parts, tmp_path) -> None:
-    rule = replace(parts["plan"].rules[0], verdict="stop")
+    rule = replace(parts["plan"].rules[0], rule="heat", verdict="stop")
     plan = replace(parts["plan"], rules=(*parts["plan"].rules, rule))
     text = plain(write_cement_sheet(tmp_path / "a.html", **parts | {"plan": plan}).read_text())
     warned = text[text.index("Warnings") : text.index("Chance of a leak")]

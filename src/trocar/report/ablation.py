@@ -13,8 +13,8 @@ from trocar.model.case import Finding, Lesion
 from trocar.model.result import Anatomy, Run, Scan
 from trocar.planning.ablation import AblationSearch, Alternative, neural_verdict
 from trocar.report import ablation_figures as drawn
-from trocar.report import sheet, words
 from trocar.report import viewer as interactive
+from trocar.report import words
 from trocar.report.page import Speaker, spoken_language
 from trocar.report.sections import (
     ORDER,
@@ -115,7 +115,7 @@ def _minutes(seconds: float) -> float:
 
 
 def _say(finding: Finding, t: Speaker) -> str:
-    return sheet._sentence(words.say(finding, t.language))
+    return words.sentence(words.say(finding, t.language))
 
 
 def _details(search: AblationSearch, t: Speaker) -> tuple[str, ...]:
@@ -307,7 +307,7 @@ def _margins(plan: AblationPlan, dose: ThermalDose, t: Speaker) -> list[dict[str
     for count, word in zip(counts, drawn.margin_words(plan.margin_mm), strict=True):
         share = _PERCENT * count / len(dose.margin_mm)
         of = t("{count} of {all} points", count=count, all=len(dose.margin_mm))
-        what = sheet._sentence(t(word, low=0.0, high=plan.margin_mm))
+        what = words.sentence(t(word, low=0.0, high=plan.margin_mm))
         rows.append(Row(what=what, value=f"{share:.0f} %", remark=of))
     return [_picture(figure, "cuts"), {"kind": "facts", "rows": rows}]
 

@@ -95,7 +95,7 @@ def warned(findings: Sequence[Finding], t: Speaker) -> list[dict[str, str]]:
     said: dict[str, str] = {}
     for f in gravest_first(tuple(findings)):
         said.setdefault(words.say(f, t.language), f.gravity.value)
-    return [grade(gravity, t) | {"text": sheet._sentence(text)} for text, gravity in said.items()]
+    return [grade(gravity, t) | {"text": words.sentence(text)} for text, gravity in said.items()]
 
 
 def with_rules(
@@ -105,9 +105,11 @@ def with_rules(
     said = {w["text"] for w in told}
     out = list(told)
     for rule in rules:  # by its own verdict
-        text = sheet._sentence(words.say(rule.finding, t.language))
+        text = words.sentence(words.say(rule.finding, t.language))
         if rule.verdict != "ok" and text not in said:
-            out.append(grade(rule.verdict, t) | {"text": f"{t(rule.rule)}{t.colon}{text}"})
+            out.append(
+                grade(rule.verdict, t) | {"text": words.sentence(t(rule.rule)) + t.colon + text}
+            )
     return sorted(out, key=lambda w: ORDER.index(w["grade"]))
 
 
@@ -117,7 +119,7 @@ def listed_rules(rules: Sequence[PlanRule], t: Speaker) -> dict[str, Any]:
         {
             "alarm": r.verdict == "stop",
             "cells": [
-                t(r.rule),
+                words.sentence(t(r.rule)),
                 grade(r.verdict, t),
                 words.say(r.finding, t.language),
                 t(r.source) if r.source else "–",

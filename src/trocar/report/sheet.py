@@ -346,7 +346,8 @@ def _no_needle(plan: Plan, t: Speaker) -> str:
 
 def _why_none(plan: Plan, t: Speaker) -> tuple[str, ...]:
     return tuple(
-        f"{_sentence(t.name(r.route))}: {words.retell(r.reason, t.language)}" for r in plan.refusals
+        f"{words.sentence(t.name(r.route))}{t.colon}{words.retell(r.reason, t.language)}"
+        for r in plan.refusals
     )
 
 
@@ -394,7 +395,7 @@ def warnings(scan: Scan, anatomy: Anatomy, plan: Plan, t: Speaker) -> tuple[Warn
     told = [
         Warned(
             gravity=keys[0][0].value,
-            text=_sentence(words.say_together([meant[key] for key in keys], t.language)),
+            text=words.sentence(words.say_together([meant[key] for key in keys], t.language)),
             about=_about(sorted({n for key in keys for n in about[key]}), t),
         )
         for keys in groups.values()
@@ -406,11 +407,6 @@ def _alike(finding: Finding) -> tuple[object, ...]:
     """Equal for findings on different needles that differ in their numbers only."""
     names = tuple((k, str(v)) for k, v in finding.values.items() if not isinstance(v, float))
     return finding.gravity, finding.message, names
-
-
-def _sentence(text: str) -> str:
-    """With a capital: findings are written as clauses, and printed as sentences."""
-    return text[:1].upper() + text[1:]
 
 
 def _about(numbers: Sequence[int], t: Speaker) -> str:
@@ -573,14 +569,15 @@ def _needle_page(
         number=index + 1,
         route=t.name(option.route),
         verdict=_grade(option),
-        reason=_sentence(words.retell(option.reason, t.language)) if option.reason else "",
+        reason=words.sentence(words.retell(option.reason, t.language)) if option.reason else "",
         facts=needle_rows(option, anatomy, t),
         room=room_rows(option, scan, t),
         margins=tuple(margin_row(m, t) for m in _by_slack(option.margins) if not is_far(m)),
         far=named_far([m.structure for m in _by_slack(option.margins) if is_far(m)], t),
         no_views="" if own_views else _no_views(views, t),
         findings=tuple(
-            Warned(gravity=f.gravity.value, text=_sentence(words.say(f, t.language))) for f in own
+            Warned(gravity=f.gravity.value, text=words.sentence(words.say(f, t.language)))
+            for f in own
         ),
         figures=tuple(drawn),
         overview=overview_row(option, t),
@@ -897,7 +894,7 @@ def refusal_row(refusal: Refusal, t: Speaker) -> dict[str, Any]:
     stops = sorted(refusal.stopped_by.items(), key=lambda item: -item[1])
     return {
         "route": t.name(refusal.route),
-        "reason": _sentence(words.retell(refusal.reason, t.language)),
+        "reason": words.sentence(words.retell(refusal.reason, t.language)),
         "candidates": f"{refusal.candidates:,}",
         "stops": [f"{t.name(k)} {n:,}" for k, n in stops],
     }

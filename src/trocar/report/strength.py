@@ -15,6 +15,7 @@ from trocar.model.space import Mask
 from trocar.model.strength import Bearing, BoneState, Spread, Strength
 from trocar.report import strength_figures as drawn
 from trocar.report import viewer as interactive
+from trocar.report import words
 from trocar.report.page import Speaker, spoken_language
 from trocar.report.sections import (
     ORDER,
@@ -112,7 +113,7 @@ def strength_section(strength: Strength, t: Speaker, *, findings: bool = True) -
             load=t(told[0].label),
             newton=_newton(told[0].load_n, told[0]),
         )
-        blocks += [{"kind": "remark", "text": _capital(asked)}, _table(told, strength, t)]
+        blocks += [{"kind": "remark", "text": words.sentence(asked)}, _table(told, strength, t)]
     if not _spanned(strength):
         text = t("Computed once, with mean constants; how far the numbers may be off is not known.")
         blocks.append({"kind": "remark", "text": text})
@@ -217,7 +218,7 @@ def _details(strength: Strength, t: Speaker) -> tuple[str, ...]:
 
 def _line(one: Bearing, t: Speaker) -> str:
     values = {
-        "state": _capital(t(drawn.STATES[one.state])),
+        "state": words.sentence(t(drawn.STATES[one.state])),
         "failure": _newton_of(one.failure_n[one.criterion].mean, one),
         "load": t(one.label),
         "ratio": _ratio(one.ratio, t),
@@ -232,10 +233,6 @@ def _line(one: Bearing, t: Speaker) -> str:
 
 
 # --- numbers -------------------------------------------------------------------------------------
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _newton_of(value: float, one: Bearing) -> str:
@@ -287,7 +284,7 @@ def _table(told: list[Bearing], strength: Strength, t: Speaker) -> dict[str, Any
         stiffness = "–" if k is None else f"{k.mean:.0f} N/mm" + _span(k.low, k.high, 0)
         ratio = f"{one.ratio.mean:.2f}" + _span(one.ratio.low, one.ratio.high, 2)
         cells = [
-            _capital(t(drawn.STATES[one.state])),
+            words.sentence(t(drawn.STATES[one.state])),
             *([stiffness, _shared(one.stiffness_of_intact)] if stiff else []),
             *(_newton(one.failure_n[c], one) if c in one.failure_n else "–" for c in criteria),
             ratio,
@@ -346,7 +343,9 @@ def _score_table(one: ScoreRange, t: Speaker) -> dict[str, Any]:
     rows = [{"alarm": False, "cells": [t(one.least.name), total, group]}]
     for item, (least, most) in one.items.items():
         told = t("as told by the CT") if least == most else t("not told by the CT alone")
-        rows.append({"alarm": False, "cells": [_capital(t(item)), _points(least, most, t), told]})
+        rows.append(
+            {"alarm": False, "cells": [words.sentence(t(item)), _points(least, most, t), told]}
+        )
     return {"kind": "table", "head": [t("Score"), t("Points"), t("Class")], "rows": rows}
 
 

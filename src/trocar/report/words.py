@@ -79,6 +79,11 @@ def _set(text: str) -> str:
     return text.replace(" mm2", " mm²").replace("degC", "°C")
 
 
+def sentence(text: str) -> str:
+    """With a capital: findings and names are written as clauses, and printed as sentences."""
+    return text[:1].upper() + text[1:]
+
+
 def say(finding: Finding, language: Language) -> str:
     """A finding as a sentence, its numbers filled in and the names among them translated.
 
