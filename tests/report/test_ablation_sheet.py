@@ -187,7 +187,7 @@ def test_it_says_stop_warns_of_the_roots_and_of_what_is_unknown(html) -> None:
     warned = text[text.index("Warnings") : text.index("What dies, step by step")]
     assert warned.index("46.3 °C") < warned.index(_ROOTS)  # stop before caution
     assert (
-        "distance to nerves: What dies or freezes ends 1.4 mm from spinal canal; below 10 mm "
+        "Distance to nerves: What dies or freezes ends 1.4 mm from spinal canal; below 10 mm "
         "protection and monitoring are needed, below 5 mm it is too near." in warned
     )
     assert text.count("right nerve root") == 2  # in the limits and in the list
