@@ -397,7 +397,8 @@ def _joined(
     for a in range(3):
         at = _ends_at(a, k, k, u, b, inverse, out)
         for j in range(u.shape[2]):
-            waits, half = start(carry, (i - 1, a, j)), start(begun, (a, i % parts, j))
+            waits = start(carry, (i - 1, a, j))
+            half = start(begun, (a, i % parts, j))  # not read after the last part
             for x in range(0, n, step):
                 value = read(none, waits, x)
                 if i < parts:
