@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-_SHARE = 1.2  # parts' share of an even division among threads of what is left
+_SHARE = 1.2  # the next part is what is left over so many times the threads; found by trial
 _LEAST = 4  # planes; joining smaller parts would cost more than waiting
 
 
